@@ -1,0 +1,54 @@
+"""Open-vocabulary semantic segmentation: name what you look for, and every pixel is labelled with your words.
+
+    import lexiseg
+    model = lexiseg.load("maskclip/mini")
+    result = model.segment("street.jpg", ["road", "car", "person|pedestrian", "sky"])
+
+Importing lexiseg is cheap: torch and transformers load when they are first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lexiseg.errors import LexisegError
+
+if TYPE_CHECKING:
+    from lexiseg.inference.predictor import Predictor as Predictor
+    from lexiseg.inference.predictor import load as load
+    from lexiseg.segmentation import Segmentation as Segmentation
+    from lexiseg.segmenter import DenseLogits as DenseLogits
+    from lexiseg.segmenter import Inference as Inference
+    from lexiseg.segmenter import MaskScores as MaskScores
+    from lexiseg.segmenter import Segmenter as Segmenter
+    from lexiseg.segmenter import TextClassifier as TextClassifier
+    from lexiseg.vocabulary import Vocabulary as Vocabulary
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DenseLogits": "lexiseg.segmenter",
+    "Inference": "lexiseg.segmenter",
+    "MaskScores": "lexiseg.segmenter",
+    "Predictor": "lexiseg.inference.predictor",
+    "Segmentation": "lexiseg.segmentation",
+    "Segmenter": "lexiseg.segmenter",
+    "TextClassifier": "lexiseg.segmenter",
+    "Vocabulary": "lexiseg.vocabulary",
+    "load": "lexiseg.inference.predictor",
+}
+
+__all__ = ["LexisegError", "__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lexiseg' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

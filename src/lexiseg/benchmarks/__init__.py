@@ -1,0 +1,1 @@
+"""One file per benchmark: data layout, vocabulary, background rule, splits."""

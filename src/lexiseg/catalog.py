@@ -1,0 +1,164 @@
+"""The folders are the registry: a file's name is the name that users type.
+
+`methods/maskclip.py` with VARIANTS["vit-b16"] is the model "maskclip/vit-b16"; `benchmarks/voc21.py` is the benchmark
+"voc21"; `recipes/simseg_cc15m.py` is that recipe. Files that start with "_" are not listed.
+
+A method's file offers
+    Config                      a frozen dataclass
+    VARIANTS                    name -> Variant
+    PRESETS                     name -> settings, for the differences between paper, released code and what is right
+    load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
+    save(segmenter, folder)     what `load` reads back, with a `lexiseg.json` written by `describe`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lexiseg import files, settings
+from lexiseg.errors import UnknownName, WeightsError
+from lexiseg.segmenter import Inference, Segmenter, Variant
+
+__all__ = ["describe", "get", "load", "models", "names", "resolve"]
+
+DESCRIPTION = "lexiseg.json"  # in a folder of weights: which method, config and inference they belong to
+_KINDS = {"methods": "model", "recipes": "recipe", "benchmarks": "benchmark", "refine": "refiner"}
+
+
+def names(shelf: str) -> list[str]:
+    """The names on a shelf ("methods", "recipes", "benchmarks", "refine"), sorted; nothing is imported but the package."""
+    package = importlib.import_module(f"lexiseg.{shelf}")
+    return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
+
+
+def get(shelf: str, name: str) -> ModuleType:
+    """The module `name` of a shelf; raises `UnknownName` with the nearest names."""
+    known = names(shelf)
+    if name not in known:
+        raise UnknownName(_KINDS.get(shelf, shelf), name, known)
+    return importlib.import_module(f"lexiseg.{shelf}.{name}")
+
+
+def models() -> dict[str, Variant]:
+    """Every "method/variant" with its `Variant`."""
+    return {
+        f"{method}/{name}": variant
+        for method in names("methods")
+        for name, variant in get("methods", method).VARIANTS.items()
+    }
+
+
+def load(
+    model: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    preset: str | None = None,
+    **changes: Any,
+) -> tuple[Segmenter, Inference]:
+    """The segmenter of a model and how its pictures are to be treated.
+
+    model: "method/variant", "method" (its `mini` variant, or any weights you give) or a folder that lexiseg saved.
+    weights: a hub id, folder or file to use in place of the variant's own.
+    preset: one of the method's PRESETS.
+    changes: fields of the method's `Config` or of `Inference`, by name.
+
+    Raises `UnknownName` for a model, preset or setting that does not exist, `SettingError` for a value that does not
+    fit, `WeightsError` for weights that are missing or do not fit.
+    """
+    module, variant = resolve(model, weights=weights, preset=preset, **changes)
+    return module.load(variant), variant.inference
+
+
+def resolve(
+    model: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    preset: str | None = None,
+    **changes: Any,
+) -> tuple[ModuleType, Variant]:
+    """What `load` would load: the method's module and the `Variant` with weights, preset and changes applied."""
+    module, variant = _find(model, own_weights=weights is not None)
+    if weights is not None:
+        variant = dataclasses.replace(variant, weights=os.fspath(weights))
+    presets: Mapping[str, Mapping[str, Any]] = getattr(module, "PRESETS", {})
+    if preset is not None:
+        if preset not in presets:
+            raise UnknownName("preset", preset, presets)
+        variant = _apply(variant, presets[preset])
+    return module, _apply(variant, changes)
+
+
+def describe(folder: str | os.PathLike[str], method: str, config: Any, inference: Inference, **more: Any) -> None:
+    """Writes the `lexiseg.json` that tells `load` what the weights in `folder` are; each `save` ends with it."""
+    from lexiseg import __version__
+
+    content = {
+        "method": method,
+        "config": settings.to_json(config),
+        "inference": settings.to_json(inference),
+        "version": __version__,
+        **more,
+    }
+    files.write_text(Path(folder) / DESCRIPTION, json.dumps(content, indent=2) + "\n")
+
+
+def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleType, Variant]:
+    name = os.fspath(model)
+    if (Path(name) / DESCRIPTION).is_file():
+        return _read_description(Path(name))
+    if Path(name).is_dir() or name.startswith((".", os.sep)):
+        raise WeightsError(
+            f"{name} has no {DESCRIPTION}, so nothing says which method its weights are for; "
+            f"name the method too, for example --model maskclip --weights {name}"
+        )
+    method, _, variant = name.partition("/")
+    known = names("methods")
+    if method not in known:
+        raise UnknownName("model", name, sorted(models()))
+    module = get("methods", method)
+    if not variant:
+        # weights of one's own need no variant: the method's defaults, with the tower read from the weights
+        variant = (
+            "custom" if own_weights and "custom" in module.VARIANTS else "mini" if "mini" in module.VARIANTS else ""
+        )
+    if variant not in module.VARIANTS:
+        raise UnknownName("model", name, [f"{method}/{known}" for known in module.VARIANTS])
+    return module, module.VARIANTS[variant]
+
+
+def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
+    try:
+        content = json.loads((folder / DESCRIPTION).read_text())
+        method, config, inference = content["method"], content["config"], content["inference"]
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{folder / DESCRIPTION} cannot be read ({error!r}); save the model again") from error
+    module = get("methods", method)
+    return module, Variant(
+        config=settings.from_json(module.Config, config),
+        weights=os.fspath(folder),
+        inference=settings.from_json(Inference, inference),
+        about=f"{method} from {folder}",
+    )
+
+
+def _apply(variant: Variant, changes: Mapping[str, Any]) -> Variant:
+    """Each change goes to the config if it has that field, else to inference."""
+    for key, value in changes.items():
+        field = key.partition(".")[0]
+        for part in ("config", "inference"):
+            target = getattr(variant, part)
+            if field in {known.name for known in dataclasses.fields(target)}:
+                variant = dataclasses.replace(variant, **{part: settings.change(target, {key: value})})
+                break
+        else:
+            known = settings.names(variant.config) + settings.names(variant.inference)
+            raise UnknownName("setting", key, known)
+    return variant

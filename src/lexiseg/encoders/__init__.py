@@ -1,0 +1,1 @@
+"""Image and text towers: thin dense paths over transformers' models, and what transformers lacks."""

@@ -1,0 +1,110 @@
+"""Every error lexiseg raises for a user's mistake; anything else that escapes is a bug of ours.
+
+    LexisegError
+    ├── VocabularyError          words or classes that cannot be used
+    ├── UnknownName              a model, recipe, benchmark, template or setting that does not exist
+    ├── SettingError             a setting with the wrong type or value
+    ├── ImageError               a photograph that cannot be read
+    ├── WeightsError             weights that are missing, incomplete or unsafe
+    ├── DataError                a data set that is missing, incomplete or malformed
+    ├── OutputError              a result that cannot be written or already exists
+    ├── CheckpointError          a training run that cannot be saved or resumed
+    ├── TrainingError            a training run that had to stop
+    └── MissingDependency        an optional package is not installed
+
+Each message says what was wrong, what was given and what to do. The command line prints it in one line and exits
+with 1; a library user catches `LexisegError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "ImageError",
+    "LexisegError",
+    "MissingDependency",
+    "OutputError",
+    "SettingError",
+    "TrainingError",
+    "UnknownName",
+    "VocabularyError",
+    "WeightsError",
+    "nearest",
+]
+
+
+class LexisegError(Exception):
+    """The user can fix this: the message says how."""
+
+
+class VocabularyError(LexisegError, ValueError):
+    pass
+
+
+class SettingError(LexisegError, ValueError):
+    pass
+
+
+class ImageError(LexisegError, ValueError):
+    pass
+
+
+class WeightsError(LexisegError):
+    pass
+
+
+class DataError(LexisegError):
+    pass
+
+
+class OutputError(LexisegError, OSError):
+    pass
+
+
+class CheckpointError(LexisegError):
+    pass
+
+
+class TrainingError(LexisegError):
+    pass
+
+
+class UnknownName(LexisegError, KeyError):
+    """`kind` is what the name should have been: "model", "benchmark", "setting" ...; `known` are the right names."""
+
+    def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
+        self.kind, self.given, self.known = kind, given, tuple(known)
+        super().__init__(f"no {kind} is called {given!r}; {nearest(given, self.known)}")
+
+    def __str__(self) -> str:  # KeyError would print the repr of the message
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, tuple[str, ...]]]:
+        return type(self), (self.kind, self.given, self.known)
+
+
+class MissingDependency(LexisegError, ImportError):
+    """`package` is what failed to import; `extra` is the lexiseg extra that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        self.package, self.extra, self.purpose = package, extra, purpose
+        super().__init__(f"{purpose} needs {package}, which is not installed; run: pip install 'lexiseg[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str, str]]:
+        return type(self), (self.package, self.extra, self.purpose)
+
+
+def nearest(given: str, known: Iterable[str], *, most: int = 8) -> str:
+    """Returns "did you mean 'x'?" when something is close, else the first `most` choices."""
+    choices = list(known)
+    close = difflib.get_close_matches(given, choices, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(repr(name) for name in close)}?"
+    if not choices:
+        return "there are none to choose from"
+    more = f" and {len(choices) - most} more" if len(choices) > most else ""
+    return f"choose from {', '.join(choices[:most])}{more}"

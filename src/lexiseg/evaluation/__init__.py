@@ -1,0 +1,1 @@
+"""Benchmarks run over predictors: evaluate, compare, sweep, oracle, corruptions."""

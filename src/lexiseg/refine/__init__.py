@@ -1,0 +1,1 @@
+"""Refiners: logits and image in, logits out."""

@@ -1,0 +1,219 @@
+"""The one idea: words become a classifier, images become vectors that sit somewhere, compare; words come last.
+
+    words  -- embed_text --->  TextClassifier ----+
+    images -- embed_image -->  an embedding ------+-- classify -->  DenseLogits or MaskScores
+
+A method is a class with the three methods of `Segmenter`. Nothing it keeps between calls may depend on the words, so
+one image can be embedded once and asked about many vocabularies.
+
+Letters: B images, C classes, Q words, D embedding, N masks, H W pixels, h w grid.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lexiseg.vocabulary import Vocabulary
+
+__all__ = [
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "DenseEmbedding",
+    "DenseLogits",
+    "Inference",
+    "MaskScores",
+    "Segmenter",
+    "TextClassifier",
+    "Variant",
+]
+
+# per-channel statistics of RGB in 0-1, as OpenAI published them with CLIP and as ImageNet models use them
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """All that a new method implements. Those in `methods/` are `torch.nn.Module`s too."""
+
+    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Any:
+        """The words as a classifier; `templates` are sentences with {} where the word goes.
+
+        Returns a `TextClassifier`, or a frozen value of the method's own that holds several.
+        """
+        ...
+
+    def embed_image(self, images: Tensor) -> Any:
+        """Normalised images [B, 3, H, W] of any size as a frozen value that only `classify` reads."""
+        ...
+
+    def classify(self, embedding: Any, classifier: Any) -> DenseLogits | MaskScores:
+        """Compares the two. One channel per class of the vocabulary, then one for the background where there is one."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TextClassifier:
+    """The only thing that text becomes.
+
+    weight: unit vectors [Q, D], one for each word.
+    class_of: the channel each word votes for [Q]; `Vocabulary.class_of`.
+    scale: cosines times this are logits (100 in CLIP).
+    channels: C, or C + 1 with background words.
+    background: whether the last channel is the background.
+    """
+
+    weight: Tensor
+    class_of: Tensor
+    scale: float
+    channels: int
+    background: bool = False
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, weight: Tensor, scale: float) -> TextClassifier:
+        """`weight` [Q, D] in the order of `vocabulary.queries`."""
+        class_of = torch.tensor(vocabulary.class_of, dtype=torch.long, device=weight.device)
+        assert len(weight) == len(class_of), "one row per word"
+        return cls(weight, class_of, float(scale), vocabulary.channels, bool(vocabulary.background))
+
+    def pool(self, word_logits: Tensor, dim: int = 1) -> Tensor:
+        """The best word of each class: [B, Q, ...] -> [B, C, ...] along `dim`."""
+        if len(self.class_of) == self.channels:  # one word each, in order
+            return word_logits
+        shape, spread = list(word_logits.shape), [1] * word_logits.ndim
+        shape[dim], spread[dim] = self.channels, -1
+        index = self.class_of.to(word_logits.device).view(spread)
+        empty = word_logits.new_full(shape, float("-inf"))
+        return empty.scatter_reduce(dim, index.expand_as(word_logits), word_logits, reduce="amax")
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TextClassifier:
+        return replace(self, weight=self.weight.to(device, dtype), class_of=self.class_of.to(device))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One safetensors file, which `load` reads back."""
+        from safetensors.torch import save
+
+        from lexiseg.files import write_bytes
+
+        facts = {
+            "scale": repr(self.scale),
+            "channels": str(self.channels),
+            "background": str(int(self.background)),
+        }
+        tensors = {"weight": self.weight.contiguous().cpu(), "class_of": self.class_of.contiguous().cpu()}
+        write_bytes(path, save(tensors, metadata=facts))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TextClassifier:
+        from safetensors import safe_open
+
+        from lexiseg.errors import WeightsError
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = file.metadata()
+                return cls(
+                    file.get_tensor("weight"),
+                    file.get_tensor("class_of"),
+                    float(facts["scale"]),
+                    int(facts["channels"]),
+                    bool(int(facts["background"])),
+                )
+        except Exception as error:
+            raise WeightsError(
+                f"{path} is not a saved text classifier: {error}; make it with TextClassifier.save"
+            ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class DenseEmbedding:
+    """The usual embedding: one vector at every place of a grid.
+
+    features: [B, D, h, w].
+
+    `grid_fields` names the fields of shape [B, *, h, w]: they can be cut into rows, and those of overlapping windows
+    can be averaged into one embedding of the whole image. A method with more fields (keys, say) derives from this and
+    lists them too. An embedding without `grid_fields` is classified window by window.
+    """
+
+    grid_fields: ClassVar[tuple[str, ...]] = ("features",)
+
+    features: Tensor
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.features.shape[-2], self.features.shape[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class DenseLogits:
+    """logits: [B, C, h, w] on any grid that covers the whole input; their softmax over C is the class posterior there.
+
+    background: the last channel is the background (from background words, or filled in by the method's own rule).
+    """
+
+    logits: Tensor
+    background: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class MaskScores:
+    """N masks and what each one shows.
+
+    masks: logits [B, N, h, w] on any grid that covers the whole input.
+    scores: [B, N, C], a probability or weight per mask and class.
+
+    The decoder upsamples the masks first and sums sigmoid(mask) * score over N after, as the papers do.
+    """
+
+    masks: Tensor
+    scores: Tensor
+    background: bool = False
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What happens to a photograph before `embed_image` and to the logits after `classify`. Data, cited per method.
+
+    The size of the network's input: `size` if given, whatever the shape; else the image is scaled until its short side
+    is `short_side`, or less if its long side would pass `long_side`; with `long_side` alone the long side gets it;
+    with none of them it keeps its size. Both sides are then rounded to a multiple of `multiple`.
+    """
+
+    mean: tuple[float, float, float] = CLIP_MEAN  # RGB, 0-1
+    std: tuple[float, float, float] = CLIP_STD
+    size: tuple[int, int] | None = None  # (height, width) in pixels
+    short_side: int | None = None  # pixels
+    long_side: int | None = None  # pixels
+    multiple: int = 1  # pixels
+    resample: str = "bilinear"  # bilinear | bicubic
+    antialias: bool = True
+    window: int | None = None  # pixels of the resized image; None: the whole image at once
+    stride: int | None = None  # pixels; None: half a window
+    blend: str = "features"  # features: windows become one embedding; logits: each is classified, then averaged
+    templates: str = "imagenet80"  # a name of encoders/templates.py, or a file
+    background_threshold: float | None = None  # posterior, 0-1: pixels whose winner is below it stay unlabelled
+    refine: str | None = None  # a name of refine/
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named pair of architecture and weights: `maskclip/vit-b16` is VARIANTS["vit-b16"] of methods/maskclip.py.
+
+    config: the method's frozen `Config`.
+    weights: a hub id, "asset:NAME" for an embedded model, or None for random weights.
+    about: one line for `lexiseg list`; says the size of a download.
+    """
+
+    config: Any
+    weights: str | None
+    inference: Inference
+    about: str = ""

@@ -1,0 +1,113 @@
+"""Change a frozen value by name: how `--set key=value` and keyword settings reach a dataclass.
+
+A key may lead into nested dataclasses ("optimiser.rate"). Names are checked with the nearest one offered, values are
+checked against the annotated type (pydantic does that), and the original is never touched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from lexiseg.errors import SettingError, UnknownName
+
+__all__ = ["change", "from_json", "names", "parse", "to_json"]
+
+Value = TypeVar("Value")
+
+
+def parse(assignments: Iterable[str]) -> dict[str, str]:
+    """Splits "key=value" texts; raises `SettingError` for one without "="."""
+    settings = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key.strip():
+            raise SettingError(f"{assignment!r} is not a setting; write key=value, for example key_smoothing=true")
+        settings[key.strip()] = value.strip()
+    return settings
+
+
+def change(value: Value, settings: Mapping[str, Any]) -> Value:
+    """Returns `value`, a frozen dataclass, with `settings` applied; texts are read as the field's type."""
+    for key, given in settings.items():
+        value = _change_one(value, key, given)
+    return value
+
+
+def names(value: object, prefix: str = "") -> list[str]:
+    """All keys that `change` understands for this dataclass, nested ones with dots."""
+    found = []
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]
+        found.append(prefix + field.name)
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
+            found += names(inner, f"{prefix}{field.name}.")
+    return found
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(value))))
+
+
+def from_json(kind: type[Value], data: Mapping[str, Any]) -> Value:
+    """The dataclass `kind` read back from `to_json`; unknown and ill-typed fields raise as in `change`."""
+    from pydantic import TypeAdapter, ValidationError
+
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise UnknownName("setting", key, known)
+    try:
+        return TypeAdapter(kind).validate_python(dict(data))
+    except ValidationError as error:
+        raise SettingError(f"{kind.__name__} cannot be read: {_reason(error)}") from error
+
+
+def _change_one(value: Value, key: str, given: object) -> Value:
+    name, _, rest = key.partition(".")
+    if name not in {field.name for field in dataclasses.fields(value)}:  # type: ignore[arg-type]
+        raise UnknownName("setting", key, names(value))
+    if rest:
+        inner = getattr(value, name)
+        if not dataclasses.is_dataclass(inner):
+            raise UnknownName("setting", key, names(value))
+        return dataclasses.replace(value, **{name: _change_one(inner, rest, given)})  # type: ignore[type-var]
+    kind = typing.get_type_hints(type(value))[name]
+    return dataclasses.replace(value, **{name: _read(kind, key, given)})  # type: ignore[type-var]
+
+
+def _read(kind: Any, key: str, given: object) -> Any:
+    """`given` as a value of type `kind`: texts first as JSON ("1e-3", "[1, 2]", "null"), then as they are."""
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(kind)
+    candidates = [given]
+    if isinstance(given, str):
+        lowered = {"none": None, "true": True, "false": False}
+        try:
+            candidates = [json.loads(given), given]
+        except json.JSONDecodeError:
+            candidates = [lowered[given.lower()], given] if given.lower() in lowered else [given]
+            if "," in given:
+                candidates.append([part.strip() for part in given.split(",") if part.strip()])
+    reason = ""
+    for candidate in candidates:
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError as error:
+            reason = _reason(error)
+    raise SettingError(f"{key}={given!r} does not fit {_type_name(kind)}: {reason}")
+
+
+def _reason(error: Any) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
+
+
+def _type_name(kind: Any) -> str:
+    return getattr(kind, "__name__", None) or str(kind).replace("typing.", "")
