@@ -8,7 +8,8 @@ A method's file offers
     VARIANTS                    name -> Variant
     PRESETS                     name -> settings, for the differences between paper, released code and what is right
     load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
-    save(segmenter, folder)     what `load` reads back, with a `lexiseg.json` written by `describe`
+    save(segmenter, folder)     writes what `load` reads back
+    Objective                   model and losses, for methods that train
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lexiseg import files, settings
 from lexiseg.errors import UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Segmenter, Variant
 
-__all__ = ["describe", "get", "load", "models", "names", "resolve"]
+__all__ = ["describe", "get", "load", "models", "names", "resolve", "save"]
 
 DESCRIPTION = "lexiseg.json"  # in a folder of weights: which method, config and inference they belong to
 _KINDS = {"methods": "model", "recipes": "recipe", "benchmarks": "benchmark", "refine": "refiner"}
@@ -94,6 +95,17 @@ def resolve(
             raise UnknownName("preset", preset, presets)
         variant = _apply(variant, presets[preset])
     return module, _apply(variant, changes)
+
+
+def save(
+    segmenter: Segmenter, folder: str | os.PathLike[str], *, method: str, inference: Inference, **facts: Any
+) -> None:
+    """Writes a folder that `load` and `--model FOLDER` read: weights, tokenizer and `lexiseg.json`.
+
+    facts: more JSON values to keep beside them (the recipe, scores ...).
+    """
+    get("methods", method).save(segmenter, folder)
+    describe(folder, method, segmenter.config, inference, **facts)  # type: ignore[attr-defined]
 
 
 def describe(folder: str | os.PathLike[str], method: str, config: Any, inference: Inference, **more: Any) -> None:
