@@ -1,0 +1,12 @@
+"""ADE20K, the scene parsing challenge: 150 classes, 2,000 photographs; id 0, everything else, is not scored."""
+
+from lexiseg.benchmarks._benchmark import Benchmark
+from lexiseg.data import official
+
+BENCHMARK = Benchmark(
+    name="ade150",
+    about="ADE20K, 150 classes",
+    release=official.ADE150,
+    classes="ade150",
+    wording="mmseg",
+)

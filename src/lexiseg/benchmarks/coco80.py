@@ -1,0 +1,12 @@
+"""COCO without a background: 80 objects; stuff and unlabelled pixels are not scored."""
+
+from lexiseg.benchmarks._benchmark import Benchmark
+from lexiseg.data import official
+
+BENCHMARK = Benchmark(
+    name="coco80",
+    about="COCO, 80 objects, background not scored",
+    release=official.COCO,
+    classes="coco80",
+    wording="coco",
+)

@@ -1,0 +1,19 @@
+"""COCO-Object: 80 objects and everything else, 5,000 photographs.
+
+The conversion that GroupViT released, and everyone uses, takes stuff and also unlabelled pixels as background, so that
+no pixel goes unscored (simseg 6.4). conversion="strict" leaves unlabelled pixels out. The panoptic release, where
+the pixel maps are not there, draws a few objects differently."""
+
+from lexiseg.benchmarks._benchmark import Benchmark
+from lexiseg.data import official
+
+BENCHMARK = Benchmark(
+    name="coco_object",
+    about="COCO, 80 objects and background",
+    release=official.COCO,
+    classes="coco80",
+    wording="coco",
+    background=True,
+    void_is_background=True,
+    options={"conversion": {"released": {}, "strict": {"void_is_background": False}}},
+)

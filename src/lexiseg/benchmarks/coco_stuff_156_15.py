@@ -1,0 +1,29 @@
+"""COCO-Stuff zero-shot: 156 seen and 15 unseen classes, 7 things and 8 stuff (maskclip_zsseg 3.3, 4.7)."""
+
+from lexiseg.benchmarks._benchmark import Benchmark
+from lexiseg.data import official
+
+BENCHMARK = Benchmark(
+    name="coco_stuff_156_15",
+    about="COCO-Stuff, 156 seen and 15 unseen classes",
+    release=official.COCO_STUFF,
+    classes="coco_stuff171",
+    wording="coco",
+    unseen=(
+        "cow",
+        "giraffe",
+        "suitcase",
+        "frisbee",
+        "skateboard",
+        "carrot",
+        "scissors",
+        "cardboard",
+        "clouds",
+        "grass",
+        "playingfield",
+        "river",
+        "road",
+        "tree",
+        "wall-concrete",
+    ),
+)

@@ -1,0 +1,13 @@
+"""Pascal Context with a background: 59 classes, and the other 400 together (simseg 6.3, 6.4)."""
+
+from lexiseg.benchmarks._benchmark import Benchmark
+from lexiseg.data import official
+
+BENCHMARK = Benchmark(
+    name="context60",
+    about="Pascal Context, 59 classes and background",
+    release=official.CONTEXT,
+    classes="context",
+    wording="groupvit",
+    background=True,
+)

@@ -1,0 +1,17 @@
+"""Pascal VOC 2012 with its background: 20 objects and everything else, 1,449 photographs.
+
+Background is a scored class; void borders are not scored. GroupViT, SegCLIP, SimSeg and S-Seg report this set, in
+GroupViT's wording (simseg 6.2, 6.3)."""
+
+from lexiseg.benchmarks._benchmark import Benchmark
+from lexiseg.data import official
+
+BENCHMARK = Benchmark(
+    name="voc21",
+    about="Pascal VOC 2012, 20 objects and background",
+    release=official.VOC,
+    classes="voc",
+    wording="groupvit",
+    background=True,
+    train="trainaug",
+)
