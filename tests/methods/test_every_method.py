@@ -1,0 +1,258 @@
+"""The contract that every file in `methods/` keeps (docs: what a method is), over every variant that needs no download.
+
+A method whose own rule fills the background says so with OWN_BACKGROUND = True in its module. A method that trains has
+an `Objective`, with tests of its own about which parameters it reaches; one that has none is frozen as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexiseg import catalog, settings
+from lexiseg.encoders.templates import templates
+from lexiseg.segmenter import DenseLogits, Inference, MaskScores, Segmenter, Variant
+from lexiseg.vocabulary import Vocabulary
+
+TEMPLATES = ("a photo of a {}.", "{}")
+WORDS = Vocabulary("cat, grass, sky, road, dog")
+SIZES = [(1, 1), (7, 33), (64, 48), (65, 40)]  # height, width
+
+
+def offline(variant: Variant) -> bool:
+    return variant.weights is None or variant.weights.startswith("asset:")
+
+
+def offline_models() -> Iterator[str]:
+    for name, variant in catalog.models().items():
+        # "custom" stands for the user's own weights, so that nothing can be loaded without them
+        if offline(variant) and not name.endswith("/custom"):
+            yield name
+
+
+@pytest.fixture(scope="module", params=list(offline_models()))
+def model(request: pytest.FixtureRequest) -> Model:
+    return Model(request.param)
+
+
+class Model:
+    """One "method/variant", loaded once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.module, self.variant = catalog.resolve(name)
+        self.segmenter: Any = self.module.load(self.variant)
+        self.own_background = bool(getattr(self.module, "OWN_BACKGROUND", False))
+
+
+@pytest.fixture(scope="module", params=catalog.names("methods"))
+def method(request: pytest.FixtureRequest) -> ModuleType:
+    return catalog.get("methods", request.param)
+
+
+def images(height: int = 64, width: int = 48, *, batch: int = 2) -> Tensor:
+    """Smooth random pictures, normalised."""
+    generator = torch.Generator().manual_seed(height * 100 + width)
+    coarse = torch.randn(batch, 3, 4, 4, generator=generator)
+    return functional.interpolate(coarse, size=(height, width), mode="bilinear")
+
+
+@torch.no_grad()
+def run(segmenter: Any, pictures: Tensor, words: Vocabulary = WORDS) -> DenseLogits | MaskScores:
+    classifier = segmenter.embed_text(words, TEMPLATES)
+    result: DenseLogits | MaskScores = segmenter.classify(segmenter.embed_image(pictures), classifier)
+    return result
+
+
+def dense(result: DenseLogits | MaskScores) -> Tensor:
+    """What the decoder takes the best channel of, on the result's own grid [B, C, h, w]."""
+    if isinstance(result, DenseLogits):
+        return result.logits
+    return torch.einsum("bnhw,bnc->bchw", result.masks.sigmoid(), result.scores)
+
+
+def close(one: Tensor, other: Tensor, *, tolerance: float = 1e-4) -> bool:
+    scale = max([1.0, *other.abs().flatten().tolist()])
+    return one.shape == other.shape and bool(((one - other).abs() <= tolerance * scale).all())
+
+
+# --- what comes out
+
+
+def test_a_model_is_a_segmenter_and_a_module(model: Model) -> None:
+    assert isinstance(model.segmenter, Segmenter)
+    assert isinstance(model.segmenter, nn.Module)
+    assert not model.segmenter.training
+    assert isinstance(model.segmenter.config, model.module.Config)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_there_is_one_channel_per_class_at_any_size(model: Model, size: tuple[int, int]) -> None:
+    result = run(model.segmenter, images(*size))
+    channels = dense(result)
+    assert channels.shape[:2] == (2, len(WORDS) + model.own_background)
+    assert result.background == model.own_background
+    assert min(channels.shape[2:]) >= 1
+    assert channels.isfinite().all()
+
+
+def test_background_words_fill_one_last_channel(model: Model) -> None:
+    with_background = WORDS.with_background("wall, tree")
+    result = run(model.segmenter, images(), with_background)
+    assert result.background
+    assert dense(result).shape[1] == len(WORDS) + 1
+
+
+def test_class_order_only_permutes_channels(model: Model) -> None:
+    order = [3, 0, 4, 2, 1]
+    straight = dense(run(model.segmenter, images()))
+    permuted = dense(run(model.segmenter, images(), Vocabulary([WORDS.names[place] for place in order])))
+    assert close(permuted[:, : len(order)], straight[:, order])
+    assert close(permuted[:, len(order) :], straight[:, len(order) :])
+
+
+def test_images_of_a_batch_do_not_mix(model: Model) -> None:
+    pictures = images(batch=3)
+    together = dense(run(model.segmenter, pictures))
+    alone = torch.cat([dense(run(model.segmenter, picture[None])) for picture in pictures])
+    assert close(together, alone)
+    assert not close(together[0], together[1])
+
+
+def test_asking_twice_gives_the_same(model: Model) -> None:
+    classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
+    with torch.no_grad():
+        embedding = model.segmenter.embed_image(images())
+        first = dense(model.segmenter.classify(embedding, classifier))
+        model.segmenter.classify(embedding, model.segmenter.embed_text(Vocabulary("sea"), TEMPLATES))
+        second = dense(model.segmenter.classify(embedding, classifier))
+    assert torch.equal(first, second)
+    assert torch.equal(first, dense(run(model.segmenter, images())))
+
+
+def test_one_class_takes_every_pixel_unless_the_method_has_a_background_of_its_own(model: Model) -> None:
+    result = run(model.segmenter, images(), Vocabulary("sky"))
+    if model.own_background:
+        assert result.background
+        assert dense(result).shape[1] == 2
+    else:
+        assert not result.background
+        assert (dense(result).argmax(1) == 0).all()
+        assert dense(result).shape[1] == 1
+
+
+def test_the_words_of_a_class_vote_by_the_best(model: Model) -> None:
+    """The second word can only help its class; where logits are dense, a class is as good as its best word."""
+    alone = run(model.segmenter, images(), Vocabulary("cat, dog, sky, road"))
+    voting = run(model.segmenter, images(), Vocabulary([("cat", "dog"), "sky", "road"]))
+    if isinstance(voting, DenseLogits) and not model.own_background:
+        best = dense(alone)[:, :2].amax(1, keepdim=True)
+        assert close(dense(voting), torch.cat([best, dense(alone)[:, 2:]], dim=1))
+    else:
+        single = dense(run(model.segmenter, images(), Vocabulary("cat, sky, road")))
+        assert (dense(voting)[:, 0] >= single[:, 0] - 1e-5).all()
+
+
+def test_embedding_needs_no_words(model: Model) -> None:
+    """An image that was embedded before the words were known gives the same as one embedded after."""
+    fresh = model.module.load(model.variant)
+    with torch.no_grad():
+        embedding = fresh.embed_image(images())
+        before = dense(fresh.classify(embedding, fresh.embed_text(WORDS, TEMPLATES)))
+    assert torch.equal(before, dense(run(model.segmenter, images())))
+
+
+def test_rows_can_be_classified_apart_unless_the_method_says_no(model: Model) -> None:
+    """Large images are classified in bands of rows; `whole_image` forbids it."""
+    classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
+    with torch.no_grad():
+        embedding = model.segmenter.embed_image(images(96, 64))
+        fields = getattr(embedding, "grid_fields", ())
+        if not fields or getattr(model.segmenter, "whole_image", False):
+            pytest.skip("this method classifies an image at once")
+        together = dense(model.segmenter.classify(embedding, classifier))
+        for rows in (slice(0, 1), slice(1, None)):
+            band = dataclasses.replace(embedding, **{name: getattr(embedding, name)[:, :, rows] for name in fields})
+            assert close(dense(model.segmenter.classify(band, classifier)), together[:, :, rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_runs_on_the_cpu_without_nan(model: Model, dtype: torch.dtype) -> None:
+    single = dense(run(model.segmenter, images()))
+    half = model.module.load(model.variant).to(dtype)
+    low = dense(run(half, images().to(dtype)))
+    assert low.shape == single.shape
+    assert low.isfinite().all()
+    # the classes keep their places: a wrong cast would not leave them alike
+    assert torch.corrcoef(torch.stack([low.float().flatten(), single.flatten()]))[0, 1] > 0.9
+
+
+# --- weights
+
+
+def test_saving_and_loading_changes_nothing(model: Model, tmp_path: Path) -> None:
+    model.module.save(model.segmenter, tmp_path)
+    again = model.module.load(dataclasses.replace(model.variant, weights=str(tmp_path)))
+    assert close(dense(run(again, images())), dense(run(model.segmenter, images())), tolerance=1e-5)
+
+
+def test_a_saved_folder_says_what_it_is(model: Model, tmp_path: Path) -> None:
+    method = model.name.partition("/")[0]
+    catalog.save(model.segmenter, tmp_path, method=method, inference=model.variant.inference)
+    again, inference = catalog.load(tmp_path)
+    assert inference == model.variant.inference
+    assert again.config == model.segmenter.config  # type: ignore[attr-defined]
+    assert close(dense(run(again, images())), dense(run(model.segmenter, images())), tolerance=1e-5)
+
+
+def test_a_method_without_an_objective_is_frozen(model: Model) -> None:
+    if hasattr(model.module, "Objective"):
+        assert any(parameter.requires_grad for parameter in model.segmenter.parameters())
+        return
+    assert not any(parameter.requires_grad for parameter in model.segmenter.parameters())
+    embedding = model.segmenter.embed_image(images())
+    result = model.segmenter.classify(embedding, model.segmenter.embed_text(WORDS, TEMPLATES))
+    assert not dense(result).requires_grad
+
+
+# --- the module
+
+
+def test_a_method_has_a_tiny_variant_without_weights(method: ModuleType) -> None:
+    assert method.VARIANTS["tiny"].weights is None
+
+
+def test_settings_are_frozen_and_survive_json(method: ModuleType) -> None:
+    for variant in method.VARIANTS.values():
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            variant.config.anything = 1
+        for value in (variant.config, variant.inference):
+            assert settings.from_json(type(value), json.loads(json.dumps(settings.to_json(value)))) == value
+
+
+def test_no_setting_of_a_method_hides_one_of_inference(method: ModuleType) -> None:
+    """`--set` looks in Config first, so a name in both could not be set in the second."""
+    assert not set(settings.names(method.Config())) & set(settings.names(Inference()))
+
+
+def test_presets_name_settings_that_exist(method: ModuleType) -> None:
+    name = method.__name__.rpartition(".")[2]
+    for preset in getattr(method, "PRESETS", {}):
+        for variant in method.VARIANTS:
+            assert catalog.resolve(f"{name}/{variant}", preset=preset)
+
+
+def test_every_variant_says_what_it_is_and_names_templates_that_exist(method: ModuleType) -> None:
+    for variant in method.VARIANTS.values():
+        assert variant.about
+        assert all("{}" in sentence for sentence in templates(variant.inference.templates))
+        assert variant.inference.multiple >= 1
