@@ -35,7 +35,7 @@ _KINDS = {"methods": "model", "recipes": "recipe", "benchmarks": "benchmark", "r
 
 
 def names(shelf: str) -> list[str]:
-    """The names on a shelf ("methods", "recipes", "benchmarks", "refine"), sorted; nothing is imported but the package."""
+    """The names on a shelf ("methods", "recipes", "benchmarks", "refine"), sorted; only the package is imported."""
     package = importlib.import_module(f"lexiseg.{shelf}")
     return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
 
@@ -124,16 +124,15 @@ def describe(folder: str | os.PathLike[str], method: str, config: Any, inference
 
 def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleType, Variant]:
     name = os.fspath(model)
-    if (Path(name) / DESCRIPTION).is_file():
+    if name and (Path(name) / DESCRIPTION).is_file():
         return _read_description(Path(name))
-    if Path(name).is_dir() or name.startswith((".", os.sep)):
-        raise WeightsError(
-            f"{name} has no {DESCRIPTION}, so nothing says which method its weights are for; "
-            f"name the method too, for example --model maskclip --weights {name}"
-        )
     method, _, variant = name.partition("/")
-    known = names("methods")
-    if method not in known:
+    if method not in names("methods"):
+        if name and (Path(name).is_dir() or name.startswith((".", os.sep))):
+            raise WeightsError(
+                f"{name} has no {DESCRIPTION}, so nothing says which method its weights are for; "
+                f"name the method too, for example --model maskclip --weights {name}"
+            )
         raise UnknownName("model", name, sorted(models()))
     module = get("methods", method)
     if not variant:
@@ -142,15 +141,15 @@ def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleTy
             "custom" if own_weights and "custom" in module.VARIANTS else "mini" if "mini" in module.VARIANTS else ""
         )
     if variant not in module.VARIANTS:
-        raise UnknownName("model", name, [f"{method}/{known}" for known in module.VARIANTS])
+        raise UnknownName("model", name, [f"{method}/{other}" for other in module.VARIANTS])
     return module, module.VARIANTS[variant]
 
 
 def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
     try:
-        content = json.loads((folder / DESCRIPTION).read_text())
-        method, config, inference = content["method"], content["config"], content["inference"]
-    except (OSError, ValueError, KeyError) as error:
+        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        method, config, inference = str(content["method"]), content["config"], content["inference"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / DESCRIPTION} cannot be read ({error!r}); save the model again") from error
     module = get("methods", method)
     return module, Variant(

@@ -21,8 +21,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     whatever stood at `path` stays.
     """
     path = Path(path)
-    # the suffix is kept, since libraries choose the format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    if not path.name:
+        raise OutputError(f"{str(path)!r} is not the name of a file; give one")
+    # the suffix is kept, since libraries choose the format by it; the stem is cut, since names end at 255 bytes
+    temporary = path.with_name(f".{path.stem[:32]}.{os.getpid()}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

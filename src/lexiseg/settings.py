@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -33,6 +34,8 @@ def parse(assignments: Iterable[str]) -> dict[str, str]:
 def change(value: Value, settings: Mapping[str, Any]) -> Value:
     """Returns `value`, a frozen dataclass, with `settings` applied; texts are read as the field's type."""
     for key, given in settings.items():
+        if key not in (known := names(value)):
+            raise UnknownName("setting", key, known)
         value = _change_one(value, key, given)
     return value
 
@@ -50,38 +53,35 @@ def names(value: object, prefix: str = "") -> list[str]:
 
 def to_json(value: Any) -> dict[str, Any]:
     """A dataclass as plain JSON values."""
-    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(value))))
+    return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(value), default=os.fspath)))
 
 
 def from_json(kind: type[Value], data: Mapping[str, Any]) -> Value:
     """The dataclass `kind` read back from `to_json`; unknown and ill-typed fields raise as in `change`."""
     from pydantic import TypeAdapter, ValidationError
 
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key in data:
-        if key not in known:
-            raise UnknownName("setting", key, known)
     try:
-        return TypeAdapter(kind).validate_python(dict(data))
+        value = TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         raise SettingError(f"{kind.__name__} cannot be read: {_reason(error)}") from error
+    _refuse_unknown(value, data)
+    return value
 
 
 def _change_one(value: Value, key: str, given: object) -> Value:
     name, _, rest = key.partition(".")
-    if name not in {field.name for field in dataclasses.fields(value)}:  # type: ignore[arg-type]
-        raise UnknownName("setting", key, names(value))
     if rest:
-        inner = getattr(value, name)
-        if not dataclasses.is_dataclass(inner):
-            raise UnknownName("setting", key, names(value))
-        return dataclasses.replace(value, **{name: _change_one(inner, rest, given)})  # type: ignore[type-var]
+        inner = _change_one(getattr(value, name), rest, given)
+        return dataclasses.replace(value, **{name: inner})  # type: ignore[type-var]
     kind = typing.get_type_hints(type(value))[name]
     return dataclasses.replace(value, **{name: _read(kind, key, given)})  # type: ignore[type-var]
 
 
 def _read(kind: Any, key: str, given: object) -> Any:
-    """`given` as a value of type `kind`: texts first as JSON ("1e-3", "[1, 2]", "null"), then as they are."""
+    """`given` as a value of type `kind`.
+
+    Texts are read as JSON ("1e-3", "[1, 2]", "null") if that fits, else as they are, else as a list ("a, b").
+    """
     from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(kind)
@@ -92,15 +92,36 @@ def _read(kind: Any, key: str, given: object) -> Any:
             candidates = [json.loads(given), given]
         except json.JSONDecodeError:
             candidates = [lowered[given.lower()], given] if given.lower() in lowered else [given]
-            if "," in given:
-                candidates.append([part.strip() for part in given.split(",") if part.strip()])
+        candidates.append([part.strip() for part in given.split(",") if part.strip()])
     reason = ""
     for candidate in candidates:
         try:
-            return adapter.validate_python(candidate)
+            value = adapter.validate_python(candidate)
         except ValidationError as error:
-            reason = _reason(error)
+            reason = reason or _reason(error)
+            continue
+        if isinstance(candidate, bool) and not isinstance(value, bool):
+            reason = "true and false are no numbers"  # pydantic would take them for 1 and 0
+            continue
+        _refuse_unknown(value, candidate, f"{key}.")
+        return value
     raise SettingError(f"{key}={given!r} does not fit {_type_name(kind)}: {reason}")
+
+
+def _refuse_unknown(value: object, data: object, prefix: str = "") -> None:
+    """Raises `UnknownName` for a key of `data` that the dataclass `value`, or one inside it, lacks.
+
+    pydantic drops such keys without a word.
+    """
+    if dataclasses.is_dataclass(value) and isinstance(data, Mapping):
+        known = [prefix + field.name for field in dataclasses.fields(value)]
+        for key, inner in data.items():
+            if prefix + key not in known:
+                raise UnknownName("setting", prefix + key, known)
+            _refuse_unknown(getattr(value, key), inner, f"{prefix}{key}.")
+    elif isinstance(value, (list, tuple)) and isinstance(data, (list, tuple)):
+        for one, given in zip(value, data, strict=False):
+            _refuse_unknown(one, given, prefix)
 
 
 def _reason(error: Any) -> str:

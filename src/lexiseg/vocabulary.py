@@ -30,6 +30,7 @@ class Vocabulary:
         ["road", "person|pedestrian"]             a class each
         [("person", "pedestrian"), "road"]        a class each, its words in a tuple
         {"person": ("person", "pedestrian")}      the class's name, and the words that stand for it
+        a Vocabulary                              its classes, and its background, seen and shared_words unless given
     background: words for everything that is none of the classes ("sky, wall"); pixels they win stay unlabelled.
     seen: for each class whether a model was trained on it; None where nobody says.
     shared_words: allow one word in two classes, as some benchmarks do; the first class wins the ties.
@@ -52,11 +53,14 @@ class Vocabulary:
         shared_words: bool = False,
     ) -> None:
         pairs = _pairs(classes)
+        if isinstance(classes, Vocabulary):
+            background, seen = background or classes.background, classes.seen if seen is None else seen
+            shared_words = shared_words or classes.shared_words
         put = object.__setattr__
         put(self, "names", tuple(name for name, _ in pairs))
         put(self, "words", tuple(words for _, words in pairs))
         put(self, "background", _background(background))
-        put(self, "seen", None if seen is None else tuple(bool(flag) for flag in seen))
+        put(self, "seen", _flags(seen))
         put(self, "shared_words", shared_words)
         self._check()
 
@@ -69,7 +73,8 @@ class Vocabulary:
     def from_file(cls, path: str | os.PathLike[str]) -> Vocabulary:
         """Reads a text file (one class a line, `#` starts a comment) or a JSON file.
 
-        The JSON is a list of classes, a mapping of class to words, or {"classes": ..., "background": [...], "seen": [...]}.
+        The JSON is a list of classes, a mapping of class to words, or
+        {"classes": ..., "background": [...], "seen": [...], "shared_words": true}, as `to_json` gives it.
         """
         path = Path(path)
         try:
@@ -209,7 +214,16 @@ def _split(words: object, where: str) -> tuple[str, ...]:
 def _background(background: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(background, str):
         background = background.replace("|", ",").split(",") if background.strip() else ()
-    return tuple(_clean(word, "the background") for word in background or ())
+    background = background or ()
+    if not isinstance(background, Sequence):
+        raise VocabularyError(f"the background is {background!r}; give a string, or a list of words")
+    return tuple(_clean(word, "the background") for word in background)
+
+
+def _flags(seen: Sequence[bool] | None) -> tuple[bool, ...] | None:
+    if isinstance(seen, str) or not isinstance(seen, Iterable | None):
+        raise VocabularyError(f"`seen` is {seen!r}; give a list with true or false for each class")
+    return None if seen is None else tuple(bool(flag) for flag in seen)
 
 
 def _clean(word: object, where: str) -> str:
@@ -218,6 +232,8 @@ def _clean(word: object, where: str) -> str:
     cleaned = " ".join(word.split())
     if not cleaned:
         raise VocabularyError(f"{where} holds a blank word; remove it, or a comma or bar too many")
+    if any("\ud800" <= letter <= "\udfff" for letter in cleaned):
+        raise VocabularyError(f"{where} holds {word!r}, which is not text; write it in UTF-8")
     return cleaned
 
 

@@ -1,0 +1,304 @@
+"""Segmentation: the words of one photograph, pixel by pixel; all that a user receives."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lexiseg import files
+from lexiseg.errors import DataError, OutputError, SettingError
+from lexiseg.palette import UNLABELLED, colours
+from lexiseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from lexiseg.overlay import LegendRow, Photograph
+
+__all__ = ["Segmentation", "label_dtype"]
+
+Labels = npt.NDArray[np.uint8 | np.uint16]
+
+
+def label_dtype(classes: int) -> np.dtype[np.uint8 | np.uint16]:
+    """uint8 for up to 255 classes, uint16 above; the largest value means "none of them"."""
+    return np.dtype(np.uint8 if classes <= 255 else np.uint16)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Segmentation:
+    """The label map of one photograph, and the words it is in.
+
+    labels: each pixel's class, by its place in the vocabulary [H, W]; `unlabelled` where it is none of them. uint8 for
+        up to 255 classes, uint16 above.
+    scores: posterior of the winning class, 0-1, float16 [H, W]; None where nobody kept it.
+    model: name of the model.
+    settings: what it was run with; plain JSON values.
+    warnings: a sentence each, for example about a word that is far from everything the model has seen.
+    image: the photograph for `overlay` to draw on: RGB uint8 [H, W, 3], a PIL image or its path. Never saved.
+
+    Raises `DataError` where labels, scores and vocabulary do not fit each other.
+    """
+
+    labels: Labels
+    scores: npt.NDArray[np.float16] | None
+    vocabulary: Vocabulary
+    model: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    image: Photograph | None = None
+
+    def __post_init__(self) -> None:
+        labels, dtype = self.labels, label_dtype(len(self.vocabulary))
+        if labels.ndim != 2 or not labels.size or labels.dtype != dtype:
+            raise DataError(
+                f"the label map of {len(self.vocabulary)} classes is {labels.dtype} {list(labels.shape)}; "
+                f"give {dtype} [H, W] with at least one pixel"
+            )
+        # one up, so that `unlabelled` wraps to zero and a maximum tells
+        if (highest := int((labels + dtype.type(1)).max())) > len(self.vocabulary):
+            raise DataError(
+                f"the label map holds {highest - 1}, but there are {len(self.vocabulary)} classes; "
+                f"use 0 to {len(self.vocabulary) - 1}, and {self.unlabelled} for none of them"
+            )
+        if self.scores is not None and (self.scores.dtype != np.float16 or self.scores.shape != labels.shape):
+            raise DataError(
+                f"the scores are {self.scores.dtype} {list(self.scores.shape)}; give float16 {list(labels.shape)}"
+            )
+
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        shares = [f"{name} {self.area(name):.1%}" for name in self.found[:5]]
+        if len(self.found) > len(shares):
+            shares.append(f"{len(self.found) - len(shares)} more")
+        if self._pixels[-1]:
+            shares.append(f"none of these {self.unlabelled_area:.1%}")
+        model = f", {self.model}" if self.model else ""
+        return f"Segmentation({width}x{height} pixels, {len(self.vocabulary)} classes{model}: {', '.join(shares)})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes in order [C]; label i is names[i]."""
+        return self.vocabulary.names
+
+    @property
+    def unlabelled(self) -> int:
+        """The label of pixels that are none of the classes: 255, or 65535 above 255 classes."""
+        return int(np.iinfo(self.labels.dtype).max)
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """The classes that have pixels, largest first."""
+        order = np.argsort(-self._pixels[:-1], kind="stable")
+        return tuple(self.names[label] for label in order if self._pixels[label])
+
+    @property
+    def unlabelled_area(self) -> float:
+        """The fraction of the picture that is none of the classes, 0-1."""
+        return float(self._pixels[-1] / self.labels.size)
+
+    def area(self, name: str) -> float:
+        """The fraction of the picture that is the class `name`, 0-1; raises `UnknownName`."""
+        return float(self._pixels[self.vocabulary.index(name)] / self.labels.size)
+
+    def areas(self) -> dict[str, float]:
+        """The fraction of the picture that each class has, 0-1, in order; zero for those that do not occur."""
+        return dict(zip(self.names, (self._pixels[:-1] / self.labels.size).tolist(), strict=True))
+
+    def mask(self, name: str) -> npt.NDArray[np.bool_]:
+        """Where the class `name` is [H, W]; raises `UnknownName`."""
+        return np.asarray(self.labels == self.vocabulary.index(name))
+
+    def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Where each class is that occurs [H, W], largest first."""
+        return {name: self.mask(name) for name in self.found}
+
+    def overlay(self, image: Photograph | None = None, *, alpha: float = 0.6, legend: bool = True) -> Image.Image:
+        """The label map drawn over the photograph, with a legend of the classes that occur and their areas.
+
+        image: the photograph (a path, a PIL image, or RGB uint8 [H, W, 3]); without one the photograph that was
+            segmented, or plain colours where this was loaded from a file.
+        alpha: how much of the class's colour covers the photograph, 0-1.
+        legend: without it the picture has the photograph's size; with it the top left corner has.
+
+        Raises `ImageError` where the photograph cannot be read or has another size.
+        """
+        from lexiseg import overlay
+
+        if not 0 <= alpha <= 1:
+            raise SettingError(f"alpha is {alpha}; give a number from 0 to 1")
+        given = self.image if image is None else image
+        photograph = None if given is None else overlay.read(given, size=self._size)
+        picture = overlay.paint(photograph, self.labels, self._colours, unlabelled=UNLABELLED, alpha=alpha)
+        return overlay.with_legend(picture, self._legend()) if legend else picture
+
+    def to_coco_rle(self) -> list[dict[str, Any]]:
+        """The classes that occur as COCO annotations with compressed run lengths, largest first.
+
+        category_id is the label; area is in pixels; bbox is [x, y, width, height] in pixels; score, the mean posterior
+        of the class's pixels, is there if `scores` is.
+        """
+        from pycocotools import mask as coco
+
+        by_column = np.asfortranarray(self.labels)  # run lengths go down the columns
+        annotations = []
+        for name in self.found:
+            label = self.vocabulary.index(name)
+            rle = coco.encode((by_column == label).view(np.uint8))
+            annotation = {
+                "category": name,
+                "category_id": label,
+                "segmentation": {"size": list(self._size), "counts": rle["counts"].decode("ascii")},
+                "area": int(self._pixels[label]),
+                "bbox": coco.toBbox(rle).tolist(),
+            }
+            if self.scores is not None:
+                annotation["score"] = float(self._score_sums[label] / self._pixels[label])
+            annotations.append(annotation)
+        return annotations
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pixels: what stands beside a saved label map, and what `load` needs to read it."""
+        from lexiseg import __version__
+
+        vocabulary = self.vocabulary
+        rows = zip(vocabulary.names, vocabulary.words, self._colours, self.areas().values(), strict=True)
+        return {
+            "version": __version__,
+            "model": self.model,
+            "settings": dict(self.settings),
+            "size": list(self._size),
+            "classes": [
+                {"label": label, "name": name, "words": list(words), "colour": _hex(colour), "area": area}
+                for label, (name, words, colour, area) in enumerate(rows)
+            ],
+            "unlabelled": {"label": self.unlabelled, "colour": _hex(UNLABELLED), "area": self.unlabelled_area},
+            "background": list(vocabulary.background),
+            "seen": None if vocabulary.seen is None else list(vocabulary.seen),
+            "shared_words": vocabulary.shared_words,
+            "warnings": list(self.warnings),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes what `load` reads back.
+
+        "x.png": the label map as a PNG whose pixels are the labels, with a palette (16-bit grey above 255 classes), and
+        everything else but the scores in "x.json" beside it. "x.npz": labels, scores and the rest in one file,
+        uncompressed.
+
+        Raises `OutputError` for any other suffix, or where the file cannot be written.
+        """
+        path = Path(path)
+        # default=str: a path among the settings must not lose the result
+        facts = json.dumps(self.to_json(), indent=1, ensure_ascii=False, default=str)
+        match path.suffix.lower():
+            case ".png":
+                files.write_text(path.with_suffix(".json"), facts + "\n")
+                self._write_png(path)  # last: where there is a PNG, its JSON is there too
+            case ".npz":
+                arrays: dict[str, Any] = {"labels": self.labels, "facts": np.array(facts)}
+                if self.scores is not None:
+                    arrays["scores"] = self.scores
+                with files.atomic(path) as temporary, temporary.open("wb") as file:
+                    np.savez(file, **arrays)
+            case suffix:
+                raise OutputError(f"a segmentation is saved as .png or .npz, not {suffix!r}; rename {path}")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Segmentation:
+        """Reads what `save` wrote; raises `DataError` where that is missing, damaged or something else."""
+        path = Path(path)
+        try:
+            labels, scores, facts = _read_npz(path) if path.suffix.lower() == ".npz" else _read_png(path)
+            words = {row["name"]: row["words"] for row in facts["classes"]}
+            vocabulary = Vocabulary.from_json({**facts, "classes": words})
+            return cls(labels, scores, vocabulary, facts["model"], facts["settings"], tuple(facts["warnings"]))
+        except Exception as error:  # a damaged file fails in many ways
+            raise DataError(f"{path} is not a saved segmentation: {error}; make it with Segmentation.save") from error
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        height, width = self.labels.shape
+        return height, width
+
+    @functools.cached_property
+    def _colours(self) -> npt.NDArray[np.uint8]:
+        """sRGB of each class [C, 3]."""
+        return colours(self.names)
+
+    @functools.cached_property
+    def _pixels(self) -> npt.NDArray[np.int64]:
+        """Pixels of each class, then those of none [C + 1]."""
+        counts = np.zeros(len(self.vocabulary) + 1, np.int64)
+        for rows in self._blocks():
+            counts += np.bincount(self._flat(rows), minlength=len(counts))
+        return counts
+
+    @functools.cached_property
+    def _score_sums(self) -> npt.NDArray[np.float64]:
+        """Sum of the scores of each class, then of none [C + 1]."""
+        assert self.scores is not None
+        sums = np.zeros(len(self.vocabulary) + 1)
+        for rows in self._blocks():
+            sums += np.bincount(self._flat(rows), self.scores[rows].ravel(), len(sums))
+        return sums
+
+    def _blocks(self) -> Iterator[slice]:
+        """A few rows at a time, since counting takes 8 bytes a pixel and more."""
+        height, width = self._size
+        step = max(1, 2**20 // width)
+        return (slice(top, top + step) for top in range(0, height, step))
+
+    def _flat(self, rows: slice) -> Labels:
+        """The labels of some rows, with C for unlabelled."""
+        return np.minimum(self.labels[rows], len(self.vocabulary)).ravel()
+
+    def _legend(self) -> list[LegendRow]:
+        from lexiseg.overlay import LegendRow
+
+        shares = [*zip(self.names, self._colours.tolist(), self.areas().values(), strict=True)]
+        shares.append(("none of these", list(UNLABELLED), self.unlabelled_area))
+        shares.sort(key=lambda share: -share[2])
+        return [LegendRow(name, (red, green, blue), area) for name, (red, green, blue), area in shares if area]
+
+    def _write_png(self, path: Path) -> None:
+        import zlib
+
+        from PIL import Image
+
+        picture = Image.fromarray(self.labels)
+        if self.labels.dtype == np.uint8:
+            palette = np.full((256, 3), UNLABELLED, np.uint8)
+            palette[: len(self.names)] = self._colours
+            picture.putpalette(palette.tobytes())
+        with files.atomic(path) as temporary:
+            # label maps are runs: three times faster than zlib's default and about as small
+            picture.save(temporary, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+
+
+def _hex(colour: Iterable[int]) -> str:
+    return "#" + bytes(colour).hex()
+
+
+def _read_png(path: Path) -> tuple[Labels, None, Any]:
+    # not Image.open: it refuses large pictures, whose size is known here
+    from PIL.PngImagePlugin import PngImageFile
+
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    with PngImageFile(path) as picture:
+        if [picture.height, picture.width] != facts["size"] or picture.mode not in ("P", "L", "I;16"):
+            raise ValueError(f"it is {picture.mode} {picture.height}x{picture.width}, not labels of {facts['size']}")
+        return np.array(picture), None, facts
+
+
+def _read_npz(path: Path) -> tuple[Labels, npt.NDArray[np.float16] | None, Any]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["labels"], arrays.get("scores"), json.loads(str(arrays["facts"]))

@@ -1,0 +1,365 @@
+"""What a user receives counts, draws, saves and loads the same label map."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from pycocotools import mask as coco
+
+import lexiseg
+from lexiseg import files
+from lexiseg.errors import DataError, ImageError, OutputError, SettingError, UnknownName
+from lexiseg.palette import UNLABELLED, colours
+from lexiseg.segmentation import Segmentation, label_dtype
+from lexiseg.vocabulary import Vocabulary
+
+WORDS = Vocabulary("road|street, car, sky, dog", background="wall", seen=[True, False, True, False])
+
+
+def labelled(classes: int, *, size: tuple[int, int] = (37, 53), seed: int = 0) -> npt.NDArray[Any]:
+    """Random labels, `unlabelled` among them; the highest class and `unlabelled` always occur."""
+    dtype = label_dtype(classes)
+    labels = np.random.default_rng(seed).integers(0, classes + 1, size)
+    labels.flat[:2] = classes, classes - 1
+    return np.where(labels == classes, np.iinfo(dtype).max, labels).astype(dtype)
+
+
+def segmentation(
+    classes: int = 4, *, scores: bool = True, size: tuple[int, int] = (37, 53), **given: Any
+) -> Segmentation:
+    vocabulary = WORDS if classes == 4 else Vocabulary([f"class {i}" for i in range(classes)])
+    posterior = np.random.default_rng(1).random(size).astype(np.float16) if scores else None
+    settings = {"window": 448, "size": [1, 2], "dtype": "fp16", "threshold": None}
+    return Segmentation(labelled(classes, size=size), posterior, vocabulary, "maskclip/mini", settings, **given)
+
+
+def assert_same(one: Segmentation, other: Segmentation, *, scores: bool) -> None:
+    assert np.array_equal(one.labels, other.labels)
+    assert one.labels.dtype == other.labels.dtype
+    assert (one.vocabulary, one.model, one.settings) == (other.vocabulary, other.model, other.settings)
+    assert one.warnings == other.warnings
+    if scores and one.scores is not None:
+        assert other.scores is not None
+        assert np.array_equal(one.scores, other.scores)
+    else:
+        assert other.scores is None
+
+
+# counting
+
+
+@pytest.mark.parametrize("classes", [1, 4, 255, 256, 847])
+def test_areas_are_the_fractions_of_pixels(classes: int) -> None:
+    result = segmentation(classes)
+    by_hand = [float((result.labels == label).mean()) for label in range(classes)]
+    assert list(result.areas().values()) == pytest.approx(by_hand)
+    assert list(result.areas()) == list(result.names)
+    assert result.unlabelled_area == pytest.approx((result.labels == result.unlabelled).mean())
+    assert sum(result.areas().values()) + result.unlabelled_area == pytest.approx(1)
+
+
+def test_an_area_is_asked_for_by_class_or_by_any_of_its_words() -> None:
+    result = segmentation()
+    assert result.area("street") == result.area("road") == result.areas()["road"]
+    with pytest.raises(UnknownName, match="'road'"):
+        result.area("rode")
+
+
+def test_a_picture_of_many_rows_is_counted_whole() -> None:
+    labels = np.repeat(np.array([0, 1, 255], np.uint8), [1000, 2000, 3000])[:, None].repeat(700, 1)
+    result = Segmentation(labels, np.full(labels.shape, 0.5, np.float16), Vocabulary("a, b"))
+    assert result.areas() == {"a": 1000 / 6000, "b": 2000 / 6000}
+    assert [row["score"] for row in result.to_coco_rle()] == [0.5, 0.5]
+
+
+def test_masks_are_of_the_classes_that_occur_largest_first() -> None:
+    labels = np.array([[2, 2, 0], [2, 255, 0]], np.uint8)
+    result = Segmentation(labels, None, WORDS)
+    assert list(result.masks()) == list(result.found) == ["sky", "road"]
+    assert np.array_equal(result.masks()["sky"], labels == 2)
+    assert not result.mask("car").any()
+
+
+@pytest.mark.parametrize(("classes", "dtype", "unlabelled"), [(1, "u1", 255), (255, "u1", 255), (256, "u2", 65_535)])
+def test_255_classes_fit_a_byte_and_the_largest_value_is_none_of_them(
+    classes: int, dtype: str, unlabelled: int
+) -> None:
+    assert label_dtype(classes) == np.dtype(dtype)
+    assert segmentation(classes).unlabelled == unlabelled
+
+
+def test_the_repr_tells_size_model_and_the_largest_classes() -> None:
+    labels = np.array([[2, 2, 0, 255]], np.uint8)
+    text = repr(Segmentation(labels, None, WORDS, "maskclip/mini"))
+    assert text == ("Segmentation(4x1 pixels, 4 classes, maskclip/mini: sky 50.0%, road 25.0%, none of these 25.0%)")
+    assert "842 more" in repr(segmentation(847, size=(100, 400)))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"labels": np.zeros((2, 2), np.int64)}, r"is int64 \[2, 2\]; give uint8"),
+        ({"labels": np.zeros((2, 2), np.uint16)}, "is uint16"),
+        ({"labels": np.zeros((2, 2, 1), np.uint8)}, r"\[2, 2, 1\]"),
+        ({"labels": np.zeros((0, 2), np.uint8)}, "at least one pixel"),
+        ({"labels": np.full((2, 2), 4, np.uint8)}, "holds 4, but there are 4 classes; use 0 to 3, and 255"),
+        ({"labels": np.full((2, 2), 254, np.uint8)}, "holds 254"),
+        ({"scores": np.zeros((2, 3), np.float16)}, r"float16 \[2, 3\]; give float16 \[2, 2\]"),
+        ({"scores": np.zeros((2, 2), np.float32)}, "are float32"),
+    ],
+)
+def test_labels_and_scores_that_do_not_fit_are_errors_that_say_what_would(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        Segmentation(**{"labels": np.zeros((2, 2), np.uint8), "scores": None, "vocabulary": WORDS, **given})
+
+
+# COCO
+
+
+@pytest.mark.parametrize("classes", [4, 300])
+def test_coco_decodes_the_run_lengths_to_the_masks(classes: int) -> None:
+    result = segmentation(classes)
+    annotations = json.loads(json.dumps(result.to_coco_rle()))
+    assert [row["category"] for row in annotations] == list(result.found)
+    for row in annotations:
+        mask = result.labels == row["category_id"]
+        assert np.array_equal(coco.decode(row["segmentation"]).astype(bool), mask)
+        assert row["area"] == mask.sum() == coco.area(row["segmentation"])
+        ys, xs = np.nonzero(mask)
+        assert row["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+        assert row["score"] == pytest.approx(result.scores[mask].astype(float).mean())  # type: ignore[index]
+
+
+def test_without_scores_annotations_have_none() -> None:
+    assert all("score" not in row for row in segmentation(scores=False).to_coco_rle())
+
+
+# saving and loading
+
+
+@st.composite
+def any_segmentation(draw: st.DrawFn) -> Segmentation:
+    classes = draw(st.sampled_from([1, 2, 17, 255, 256, 300]))
+    shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, max_side=9))
+    values = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, classes)))
+    dtype = label_dtype(classes)
+    labels = np.where(values == classes, np.iinfo(dtype).max, values).astype(dtype)
+    scores = draw(st.none() | hnp.arrays(np.float16, shape, elements=st.floats(0, 1, width=16)))
+    vocabulary = Vocabulary([f"Straße {i}" for i in range(classes)], background=draw(st.sampled_from(["", "日本"])))
+    return Segmentation(
+        labels, scores, vocabulary, "m", {"x": draw(st.text())}, tuple(draw(st.lists(st.text(), max_size=2)))
+    )
+
+
+@given(any_segmentation(), st.sampled_from(["a.png", "b.c.npz", "A.PNG", "A.NPZ"]))
+def test_what_is_saved_is_what_is_loaded(
+    tmp_path_factory: pytest.TempPathFactory, result: Segmentation, name: str
+) -> None:
+    path = tmp_path_factory.mktemp("saved") / name
+    result.save(path)
+    assert_same(result, Segmentation.load(path), scores=name.lower().endswith("npz"))
+
+
+def test_a_small_vocabulary_is_saved_as_a_palette_png_whose_pixels_are_the_labels(tmp_path: Path) -> None:
+    result = segmentation()
+    result.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "P"
+        assert np.array_equal(np.asarray(picture), result.labels)
+        shown = np.asarray(picture.convert("RGB"))
+    table = np.array([*colours(WORDS.names), UNLABELLED])
+    assert np.array_equal(shown, table[np.minimum(result.labels, 4)])
+
+
+def test_a_large_vocabulary_is_saved_as_a_16_bit_grey_png(tmp_path: Path) -> None:
+    result = segmentation(847)
+    result.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "I;16"
+        assert np.array_equal(np.asarray(picture), result.labels)
+
+
+def test_a_label_map_is_about_as_small_as_with_zlibs_default(tmp_path: Path) -> None:
+    labels = np.add.outer(np.arange(512) ** 2, np.arange(512) ** 2) // 40_000 % 4
+    result = Segmentation(labels.astype(np.uint8), None, WORDS)
+    result.save(tmp_path / "a.png")
+    picture = Image.fromarray(result.labels)
+    picture.putpalette(bytes(768))
+    picture.save(tmp_path / "plain.png")
+    assert (tmp_path / "a.png").stat().st_size < 1.5 * (tmp_path / "plain.png").stat().st_size
+
+
+def test_the_json_beside_a_label_map_explains_every_pixel(tmp_path: Path) -> None:
+    result = segmentation(warnings=("'dog' is far from everything the model has seen",))
+    result.save(tmp_path / "street.photo.png")
+    facts = json.loads((tmp_path / "street.photo.json").read_text())
+    assert facts == json.loads(json.dumps(result.to_json()))
+    assert facts["classes"][0] == {
+        "label": 0,
+        "name": "road",
+        "words": ["road", "street"],
+        "colour": "#" + bytes(colours(WORDS.names)[0]).hex(),
+        "area": result.area("road"),
+    }
+    assert [row["name"] for row in facts["classes"]] == list(WORDS.names)
+    assert facts["unlabelled"] == {"label": 255, "colour": "#707070", "area": result.unlabelled_area}
+    assert (facts["model"], facts["settings"]) == ("maskclip/mini", result.settings)
+    assert facts["version"] == lexiseg.__version__
+    assert (facts["size"], facts["background"]) == ([37, 53], ["wall"])
+    assert facts["warnings"] == list(result.warnings)
+
+
+def test_a_setting_that_json_does_not_know_is_kept_as_text(tmp_path: Path) -> None:
+    Segmentation(np.zeros((1, 1), np.uint8), None, WORDS, "m", {"weights": Path("a/b")}).save(tmp_path / "a.png")
+    assert Segmentation.load(tmp_path / "a.png").settings == {"weights": "a/b"}
+
+
+def test_saving_over_an_older_result_replaces_it(tmp_path: Path) -> None:
+    segmentation(300).save(tmp_path / "a.png")
+    segmentation().save(tmp_path / "a.png")
+    assert_same(segmentation(), Segmentation.load(tmp_path / "a.png"), scores=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.json"}
+
+
+@pytest.mark.parametrize("name", ["a", "a.jpg", "a.tif", "a.json"])
+def test_any_other_suffix_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"\.png or \.npz"):
+        segmentation().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.npz"])
+def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot write"):
+        segmentation().save(tmp_path / "file" / name)
+
+
+def test_a_result_without_its_png_is_never_taken_for_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(OutputError, match="No space left"):
+        segmentation().save(tmp_path / "a.png")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json"}
+
+
+def test_label_maps_larger_than_pillows_limit_for_photographs_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmentation().save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert_same(segmentation(), Segmentation.load(tmp_path / "a.png"), scores=False)
+
+
+def _drop_sidecar(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def _edit(**changes: Any) -> Any:
+    def edit(path: Path) -> None:
+        facts = json.loads(path.with_suffix(".json").read_text())
+        files.write_text(path.with_suffix(".json"), json.dumps({**facts, **changes}))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        _drop_sidecar,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: path.write_bytes(path.read_bytes()[:30]),
+        lambda path: path.write_text("no picture"),
+        lambda path: Image.new("RGB", (53, 37)).save(path),
+        lambda path: path.with_suffix(".json").write_text("{"),
+        lambda path: path.with_suffix(".json").write_text("[]"),
+        lambda path: path.with_suffix(".json").write_text("{}"),
+        _edit(size=[53, 37]),
+        _edit(classes=[]),
+        _edit(classes=[{"name": "road", "words": ["road"]}]),  # fewer than the labels need
+        _edit(classes=5),
+    ],
+)
+def test_a_damaged_png_or_sidecar_is_a_data_error_that_names_the_file(tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / "a.png"
+    segmentation().save(path)
+    damage(path)
+    with pytest.raises(DataError, match=r"a\.png is not a saved segmentation"):
+        Segmentation.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 500, -100, -1])
+def test_a_truncated_npz_is_a_data_error(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.npz"
+    segmentation().save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a\.npz is not a saved segmentation"):
+        Segmentation.load(path)
+
+
+def test_an_npz_with_pickled_objects_is_not_run(tmp_path: Path) -> None:
+    path, touched = tmp_path / "a.npz", tmp_path / "touched"
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (touched,)
+
+    np.savez(path, labels=np.array([Evil()], dtype=object), facts=np.array("{}"))
+    with pytest.raises(DataError, match=r"a\.npz is not a saved segmentation"):
+        Segmentation.load(path)
+    assert not touched.exists()
+
+
+# drawing
+
+
+def test_the_overlay_draws_on_the_photograph_that_was_segmented() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    with_photo = np.asarray(segmentation(image=photo).overlay())
+    assert np.array_equal(with_photo, np.asarray(segmentation().overlay(photo)))
+    assert not np.array_equal(with_photo, np.asarray(segmentation().overlay()))
+
+
+def test_a_loaded_result_is_drawn_on_a_photograph_given_by_path(tmp_path: Path) -> None:
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8))
+    photo.save(tmp_path / "photo.png")
+    segmentation().save(tmp_path / "a.png")
+    drawn = Segmentation.load(tmp_path / "a.png").overlay(tmp_path / "photo.png")
+    assert np.array_equal(np.asarray(drawn), np.asarray(segmentation().overlay(photo)))
+
+
+def test_the_legend_has_the_classes_that_occur_and_no_others() -> None:
+    result = Segmentation(np.array([[0, 255]], np.uint8).repeat(50, 0).repeat(25, 1), None, WORDS)
+    legend = np.asarray(result.overlay())[:, 50:].reshape(-1, 3).tolist()
+    road, car, sky, dog = colours(WORDS.names).tolist()
+    assert road in legend
+    assert list(UNLABELLED) in legend
+    assert all(colour not in legend for colour in (car, sky, dog))
+
+
+def test_without_a_legend_the_overlay_has_the_size_of_the_photograph() -> None:
+    assert segmentation().overlay(legend=False).size == (53, 37)
+    assert segmentation(847).overlay(legend=False).size == (53, 37)
+
+
+def test_an_overlay_of_the_wrong_photograph_or_alpha_is_an_error() -> None:
+    with pytest.raises(ImageError, match="give the photograph that was segmented"):
+        segmentation().overlay(np.zeros((53, 37, 3), np.uint8))
+    for alpha in (-0.1, 1.5, float("nan")):
+        with pytest.raises(SettingError, match="from 0 to 1"):
+            segmentation().overlay(alpha=alpha)

@@ -1,0 +1,149 @@
+"""Words vote for classes as a loop over them would, and a text classifier survives a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lexiseg import settings
+from lexiseg.errors import WeightsError
+from lexiseg.segmenter import DenseEmbedding, Inference, Segmenter, TextClassifier
+from lexiseg.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary("cat|kitten|tabby, dog, road|street", background="sky, wall")
+
+
+def classifier_of(vocabulary: Vocabulary, embedding: int = 8) -> TextClassifier:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(len(vocabulary.queries), embedding, generator=generator)
+    return TextClassifier.of(vocabulary, torch.nn.functional.normalize(weight, dim=1), 100)
+
+
+def pooled_by_hand(word_logits: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """The largest logit of each class's words, then of the background's, along dim 1."""
+    groups, start = [], 0
+    for words in (*vocabulary.words, vocabulary.background):
+        if words:
+            groups.append(word_logits[:, start : start + len(words)].amax(1))
+        start += len(words)
+    return torch.stack(groups, 1)
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 99))
+def test_pooling_takes_the_best_word_of_each_class(sizes: list[int], background: int, seed: int) -> None:
+    vocabulary = Vocabulary(
+        [[f"class {i} word {j}" for j in range(size)] for i, size in enumerate(sizes)],
+        background=[f"background {i}" for i in range(background)],
+    )
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, len(vocabulary.queries), 3, 4, generator=generator)
+    pooled = classifier_of(vocabulary).pool(logits)
+    assert pooled.shape == (2, vocabulary.channels, 3, 4)
+    assert torch.equal(pooled, pooled_by_hand(logits, vocabulary))
+
+
+def test_only_the_winning_words_receive_a_gradient() -> None:
+    logits = torch.randn(2, len(VOCABULARY.queries), 3, 4, dtype=torch.float64)
+    ours, by_hand = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    upstream = torch.randn(2, VOCABULARY.channels, 3, 4, dtype=torch.float64)
+    (classifier_of(VOCABULARY).pool(ours) * upstream).sum().backward()
+    (pooled_by_hand(by_hand, VOCABULARY) * upstream).sum().backward()
+    assert ours.grad is not None
+    assert torch.equal(ours.grad, by_hand.grad)
+    assert (ours.grad != 0).sum() == upstream.numel()
+
+
+@pytest.mark.parametrize("dim", [0, 2, -1])
+def test_words_may_lie_along_any_dimension(dim: int) -> None:
+    logits = torch.randn(2, len(VOCABULARY.queries), 3)
+    pooled = classifier_of(VOCABULARY).pool(logits.movedim(1, dim), dim)
+    assert torch.equal(pooled.movedim(dim, 1), pooled_by_hand(logits, VOCABULARY))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_pooling_keeps_the_dtype(dtype: torch.dtype) -> None:
+    logits = torch.randn(2, len(VOCABULARY.queries), 3).to(dtype)
+    pooled = classifier_of(VOCABULARY).pool(logits)
+    assert pooled.dtype == dtype
+    assert torch.equal(pooled, pooled_by_hand(logits, VOCABULARY))
+
+
+def test_one_word_a_class_needs_no_pooling() -> None:
+    vocabulary = Vocabulary("cat, dog", background="sky")
+    logits = torch.randn(2, 3, 4)
+    assert classifier_of(vocabulary).pool(logits) is logits
+
+
+def test_a_row_is_missing_is_our_mistake() -> None:
+    with pytest.raises(AssertionError, match="one row per word"):
+        TextClassifier.of(VOCABULARY, torch.zeros(2, 8), 100)
+
+
+def test_the_classifier_knows_its_channels_and_whether_the_last_is_background() -> None:
+    with_background, without = classifier_of(VOCABULARY), classifier_of(VOCABULARY.with_background(()))
+    assert (with_background.channels, with_background.background) == (4, True)
+    assert (without.channels, without.background) == (3, False)
+    assert with_background.class_of.tolist() == list(VOCABULARY.class_of)
+
+
+def test_moving_to_a_dtype_leaves_the_class_numbers_alone() -> None:
+    moved = classifier_of(VOCABULARY).to("cpu", torch.float16)
+    assert (moved.weight.dtype, moved.class_of.dtype) == (torch.float16, torch.long)
+    assert classifier_of(VOCABULARY).to(dtype=torch.float64).weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize("scale", [100.0, 1 / 3, 0.1 + 0.2])
+@pytest.mark.parametrize("background", [(), ("sky",)])
+def test_a_saved_classifier_comes_back_exactly(tmp_path: Path, scale: float, background: tuple[str, ...]) -> None:
+    vocabulary = VOCABULARY.with_background(background)
+    saved = TextClassifier.of(vocabulary, torch.randn(len(vocabulary.queries), 8).half(), scale)
+    saved.save(tmp_path / "words.safetensors")
+    loaded = TextClassifier.load(tmp_path / "words.safetensors")
+    assert torch.equal(loaded.weight, saved.weight)
+    assert loaded.weight.dtype == torch.float16
+    assert torch.equal(loaded.class_of, saved.class_of)
+    assert (loaded.scale, loaded.channels, loaded.background) == (saved.scale, saved.channels, saved.background)
+
+
+def test_rows_that_are_a_view_of_something_larger_are_saved_alone(tmp_path: Path) -> None:
+    weight = torch.randn(8, 100 * len(VOCABULARY.queries)).T[::100]
+    TextClassifier.of(VOCABULARY, weight, 1).save(tmp_path / "a")
+    assert torch.equal(TextClassifier.load(tmp_path / "a").weight, weight)
+    assert (tmp_path / "a").stat().st_size < 2000
+
+
+def test_files_that_are_no_classifier_are_weights_errors(tmp_path: Path) -> None:
+    classifier_of(VOCABULARY).save(tmp_path / "whole")
+    (tmp_path / "truncated").write_bytes((tmp_path / "whole").read_bytes()[:-5])
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "text").write_text("cat, dog")
+    save_file({"weight": torch.zeros(2, 2)}, tmp_path / "other")
+    for name in ("truncated", "empty", "text", "other", "nowhere"):
+        with pytest.raises(WeightsError, match=f"{name} is not a saved text classifier"):
+            TextClassifier.load(tmp_path / name)
+
+
+def test_anything_with_the_three_methods_is_a_segmenter() -> None:
+    class Three:
+        def embed_text(self, vocabulary: Vocabulary, templates: Any) -> Any: ...
+        def embed_image(self, images: Tensor) -> Any: ...
+        def classify(self, embedding: Any, classifier: Any) -> Any: ...
+
+    assert isinstance(Three(), Segmenter)
+    assert not isinstance(torch.nn.Identity(), Segmenter)
+
+
+def test_a_dense_embedding_knows_its_grid() -> None:
+    assert DenseEmbedding(torch.zeros(2, 8, 3, 5)).grid == (3, 5)
+
+
+def test_how_to_treat_pictures_survives_json() -> None:
+    inference = Inference(size=(224, 336), window=320, background_threshold=0.25)
+    assert settings.from_json(Inference, settings.to_json(inference)) == inference

@@ -1,0 +1,223 @@
+"""Words as people write them become the same ordered classes, or an error that says which word is wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lexiseg.errors import UnknownName, VocabularyError
+from lexiseg.vocabulary import MAX_CLASSES, Vocabulary
+
+# any printable text that has no separator of the string form and no outer blanks
+letters = st.characters(exclude_characters=",|#", exclude_categories=["C", "Z"])
+words = st.lists(st.text(letters, min_size=1, max_size=6), min_size=1, max_size=3).map(" ".join)
+
+
+@st.composite
+def classes(draw: st.DrawFn) -> list[tuple[str, ...]]:
+    unique = draw(st.lists(words, min_size=1, max_size=12, unique_by=str.casefold))
+    cuts = sorted(draw(st.sets(st.integers(1, len(unique) - 1)))) if len(unique) > 1 else []
+    return [tuple(unique[a:b]) for a, b in zip([0, *cuts], [*cuts, len(unique)], strict=True)]
+
+
+@given(classes())
+def test_string_list_and_mapping_of_the_same_words_are_one_vocabulary(words_of: list[tuple[str, ...]]) -> None:
+    vocabulary = Vocabulary(words_of)
+    assert vocabulary.words == tuple(words_of)
+    assert vocabulary == Vocabulary(", ".join(" | ".join(words) for words in words_of))
+    assert vocabulary == Vocabulary(["|".join(words) for words in words_of])
+    assert vocabulary == Vocabulary({words[0]: words for words in words_of})
+
+
+@given(classes(), st.data())
+def test_json_gives_back_classes_background_and_flags(words_of: list[tuple[str, ...]], data: st.DataObject) -> None:
+    *rest, last = words_of
+    seen = data.draw(st.none() | st.lists(st.booleans(), min_size=len(rest), max_size=len(rest)))
+    if rest:
+        vocabulary = Vocabulary(rest, background=last, seen=seen)
+        assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
+
+
+@given(classes(), st.integers(0, 3))
+def test_every_query_votes_for_the_class_it_is_a_word_of(words_of: list[tuple[str, ...]], background: int) -> None:
+    vocabulary = Vocabulary(words_of, background=[f"background {i} |" for i in range(background)])
+    by_hand = [(word, place) for place, words in enumerate(words_of) for word in words]
+    by_hand += [(f"background {i} |", len(words_of)) for i in range(background)]
+    assert list(zip(vocabulary.queries, vocabulary.class_of, strict=True)) == by_hand
+    assert vocabulary.channels == len(words_of) + (background > 0)
+    assert len(vocabulary) == len(words_of)
+
+
+def test_blanks_around_and_inside_words_are_tidied() -> None:
+    assert Vocabulary("  traffic \t light ,car ").names == ("traffic light", "car")
+
+
+def test_order_is_kept() -> None:
+    assert Vocabulary("sky, car, road").names == ("sky", "car", "road")
+
+
+def test_a_class_may_have_a_name_that_is_none_of_its_words() -> None:
+    vocabulary = Vocabulary({"things": ("cup", "spoon")})
+    assert vocabulary.names == ("things",)
+    assert vocabulary.queries == ("cup", "spoon")
+
+
+def test_background_words_come_as_a_string_with_commas_or_bars_or_a_list() -> None:
+    spelled = [Vocabulary("a", background=given).background for given in ("sky, wall", "sky|wall", ["sky", "wall"])]
+    assert spelled == [("sky", "wall")] * 3
+    assert Vocabulary("a", background=" ").background == ()
+
+
+def test_of_returns_a_vocabulary_itself() -> None:
+    vocabulary = Vocabulary("a, b", background="c")
+    assert Vocabulary.of(vocabulary) is vocabulary
+    assert Vocabulary.of("a, b") == Vocabulary("a, b")
+
+
+def test_a_vocabulary_made_of_another_keeps_what_is_not_given_anew() -> None:
+    vocabulary = Vocabulary({"a": "x", "b": "x|y"}, background="c", seen=[True, False], shared_words=True)
+    assert Vocabulary(vocabulary) == vocabulary
+    assert Vocabulary(vocabulary, background="d") == vocabulary.with_background("d")
+
+
+def test_with_background_changes_nothing_else() -> None:
+    vocabulary = Vocabulary({"a": "x|y", "b": "z"}, background="c", seen=[True, False])
+    changed = vocabulary.with_background("sky")
+    assert changed.background == ("sky",)
+    assert changed.with_background("c") == vocabulary
+    assert vocabulary.with_background(()).channels == 2
+
+
+def test_a_class_is_found_by_its_name_or_any_of_its_words() -> None:
+    vocabulary = Vocabulary({"person": ("man", "woman"), "road": "road"})
+    assert [vocabulary.index(name) for name in ("person", "woman", "road")] == [0, 0, 1]
+
+
+def test_a_class_that_is_not_there_offers_the_nearest() -> None:
+    with pytest.raises(UnknownName, match=r"no class is called 'rode'.*'road'"):
+        Vocabulary("road, person").index("rode")
+
+
+def test_the_digest_changes_with_classes_words_order_and_background_only() -> None:
+    vocabulary = Vocabulary("a|b, c", background="d")
+    others = [Vocabulary("a, c", background="d"), Vocabulary("c, a|b", background="d"), Vocabulary("a|b, c")]
+    assert len({vocabulary.digest, *(other.digest for other in others)}) == 4
+    assert Vocabulary("a|b, c", background="d", seen=[True, False]).digest == vocabulary.digest
+
+
+def test_a_vocabulary_is_a_key_and_travels_to_other_processes() -> None:
+    vocabulary = Vocabulary("a|b, c", background="d", seen=[True, False])
+    assert {vocabulary: 1}[pickle.loads(pickle.dumps(vocabulary))] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("", "class 1 holds a blank word"),
+        ("road,, car", "class 2 holds a blank word"),
+        ("road, car|", "class 2 holds a blank word"),
+        ([], "no classes"),
+        ({}, "no classes"),
+        ({"road": []}, "'road' has no words"),
+        ({"road": 5}, "'road' is 5"),
+        ({1: "road"}, "holds 1, which is int"),
+        (["road", ["car", None]], "class 2 holds None"),
+        (["road", "Road"], "'road' and 'Road' is given twice"),
+        (["road", ("street", "road")], "word 'road' is given twice"),
+        ({"a": "road", "b": "road"}, "word 'road' is given twice"),
+        (["\udcff"], "not text"),
+        (b"road", "class 1 is 114"),
+        (5, "cannot be made of int"),
+    ],
+)
+def test_words_that_cannot_be_used_are_named(given: Any, says: str) -> None:
+    with pytest.raises(VocabularyError, match=says):
+        Vocabulary(given)
+
+
+@pytest.mark.parametrize(
+    ("background", "seen", "says"),
+    [
+        ("road", None, "'road' is given twice"),
+        (["sky", "Sky"], None, "'sky' and 'Sky' is given twice"),
+        ([["sky"]], None, "the background holds"),
+        (5, None, "the background is 5"),
+        ((), [True], "1 flags for 2 classes"),
+        ((), 5, "`seen` is 5"),
+        ((), "ab", "`seen` is 'ab'"),
+    ],
+)
+def test_background_and_flags_that_cannot_be_used_are_named(background: Any, seen: Any, says: str) -> None:
+    with pytest.raises(VocabularyError, match=says):
+        Vocabulary("road, car", background=background, seen=seen)
+
+
+def test_two_classes_may_share_a_word_where_that_is_allowed() -> None:
+    given = {"bat": ("bat", "animal"), "club": ("club", "bat")}
+    assert Vocabulary(given, shared_words=True).queries == ("bat", "animal", "club", "bat")
+    with pytest.raises(VocabularyError, match="'club' is given twice"):
+        Vocabulary({"bat": ("club", "club")}, shared_words=True)
+
+
+def test_as_many_classes_as_a_label_map_holds_and_no_more() -> None:
+    names = [f"class {i}" for i in range(MAX_CLASSES)]
+    assert len(Vocabulary(names)) == 65_535
+    with pytest.raises(VocabularyError, match="65,536 classes"):
+        Vocabulary([*names, "one more"])
+
+
+def test_a_text_file_has_a_class_a_line_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("# street\nroad | street  # both\n\n  café, bar\n", encoding="utf-8-sig")
+    assert Vocabulary.from_file(path) == Vocabulary([("road", "street"), "café, bar"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["road|street", "car"],
+        {"road": ["road", "street"], "car": "car"},
+        {"classes": "road|street, car"},
+        Vocabulary("road|street, car").to_json(),
+    ],
+)
+def test_a_json_file_holds_a_list_a_mapping_or_what_to_json_gives(tmp_path: Path, data: Any) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps(data))
+    assert Vocabulary.from_file(path) == Vocabulary("road|street, car")
+
+
+def test_a_json_file_may_have_background_and_flags(tmp_path: Path) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps({"classes": ["a", "b"], "background": ["c"], "seen": [True, False]}))
+    assert Vocabulary.from_file(path) == Vocabulary("a, b", background="c", seen=[True, False])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[", "not JSON"),
+        (b"\xff\xfe", "cannot read"),
+        (b"5", "made of int"),
+        (b"null", "made of NoneType"),
+        (b'{"classes": ["a"], "backgrund": []}', "nobody reads: backgrund"),
+        (b'{"classes": ["a"], "seen": 5}', "`seen` is 5"),
+        (b'{"classes": ["a"], "background": 5}', "background is 5"),
+    ],
+)
+def test_a_file_of_words_that_cannot_be_read_says_why(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "words.json"
+    path.write_bytes(content)
+    with pytest.raises(VocabularyError, match=says):
+        Vocabulary.from_file(path)
+
+
+def test_a_file_of_words_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(VocabularyError, match=r"nowhere\.txt"):
+        Vocabulary.from_file(tmp_path / "nowhere.txt")
