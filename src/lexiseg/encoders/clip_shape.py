@@ -1,0 +1,106 @@
+"""The numbers that make a CLIP, and its towers built from a config with no weights in them yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
+
+from lexiseg.encoders.clip_resnet import HEAD_DIM, ClipResNet, ResNetShape
+from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.errors import WeightsError
+
+__all__ = ["TINY_RESNET", "TINY_VIT", "ClipShape", "build"]
+
+RESNET = "lexiseg_clip_resnet"  # `model_type` of a saved CLIP whose image tower transformers does not know
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """A CLIP of OpenAI's kind (spec maskclip_zsseg §1.1).
+
+    image_size: pixels. vision_layers: blocks of a ViT, or bottlenecks in the four stages of a ResNet. patch: pixels,
+    None for a ResNet. context: tokens in a row. vocabulary: tokens there are; the last one ends a sentence.
+    """
+
+    embed_dim: int
+    image_size: int
+    vision_width: int
+    vision_layers: int | tuple[int, int, int, int]
+    patch: int | None
+    text_width: int
+    text_layers: int
+    context: int = 77
+    vocabulary: int = 49_408
+    activation: str = "quick_gelu"
+    norm_eps: float = 1e-5
+
+    def config(self) -> dict[str, Any]:
+        """What config.json holds: transformers' `CLIPConfig`, or ours where the image tower is a ResNet."""
+        text = {
+            **_tower(self.text_width, self.text_layers, self.embed_dim, self.activation, self.norm_eps),
+            "vocab_size": self.vocabulary,
+            "max_position_embeddings": self.context,
+            "bos_token_id": self.vocabulary - 2,
+            "eos_token_id": self.vocabulary - 1,
+            "pad_token_id": 0,
+        }
+        if not isinstance(self.vision_layers, int):
+            resnet = ResNetShape(self.vision_layers, self.vision_width, self.image_size, self.embed_dim)
+            return {"model_type": RESNET, "resnet": asdict(resnet), "text_config": text}
+        assert self.patch is not None, "a ViT has patches"
+        vision = {
+            **_tower(self.vision_width, self.vision_layers, self.embed_dim, self.activation, self.norm_eps),
+            "image_size": self.image_size,
+            "patch_size": self.patch,
+        }
+        config: dict[str, Any] = CLIPConfig(
+            text_config=text, vision_config=vision, projection_dim=self.embed_dim, architectures=["CLIPModel"]
+        ).to_dict()
+        return config
+
+
+# for tests: the vocabulary and context are those of the embedded model's tokenizer, which they borrow
+TINY_VIT = ClipShape(32, 32, 64, 2, 8, 64, 2, context=32, vocabulary=4093)
+TINY_RESNET = ClipShape(32, 64, 8, (1, 1, 1, 1), None, 64, 2, context=32, vocabulary=4093)
+
+
+def build(config: Mapping[str, Any]) -> tuple[ClipVit | ClipResNet, Any, nn.Linear]:
+    """The image tower, the text tower (a `CLIPTextModel`) and its projection, W -> D without bias.
+
+    Raises `WeightsError` for a config that is not a CLIP's.
+    """
+    kind = config.get("model_type")
+    try:
+        if kind == RESNET:
+            return _build_resnet(config)
+        if kind == "clip":
+            model = CLIPModel(CLIPConfig.from_dict(dict(config)))
+            return ClipVit(model.vision_model, model.visual_projection), model.text_model, model.text_projection
+    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
+        raise WeightsError(f"config.json does not describe a CLIP ({error}); copy it from the model again") from error
+    raise WeightsError(f"config.json says model_type {kind!r}, which is no CLIP; give the weights of a CLIP model")
+
+
+def _build_resnet(config: Mapping[str, Any]) -> tuple[ClipResNet, Any, nn.Linear]:
+    numbers = config["resnet"]
+    shape = ResNetShape(tuple(numbers["layers"]), numbers["width"], numbers["image_size"], numbers["embed_dim"])
+    text_config = CLIPTextConfig.from_dict(dict(config["text_config"]))
+    projection = nn.Linear(text_config.hidden_size, shape.embed_dim, bias=False)
+    return ClipResNet(shape), CLIPTextModel(text_config), projection
+
+
+def _tower(width: int, layers: int, embed_dim: int, activation: str, norm_eps: float) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, width // HEAD_DIM),
+        "projection_dim": embed_dim,
+        "hidden_act": activation,
+        "layer_norm_eps": norm_eps,
+    }

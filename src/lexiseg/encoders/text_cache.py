@@ -1,0 +1,142 @@
+"""Word vectors on disk, so that a word is put through the text tower once per model and set of templates.
+
+CACHE/text/KEY/ holds the vectors of one model and one set of templates. Each run adds one file with the words that were
+new, named by the hash of its content and never changed: two processes that write at once write two files, a file whose
+content does not match its name is damaged and skipped. A few files are read faster than a file per word (847 words:
+one file against 847), and need no locks, which a database on a network disk would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from lexiseg import files
+from lexiseg.errors import OutputError
+
+__all__ = ["TextCache", "cache_folder", "hash_tensors", "sample_tensors"]
+
+MOST_FILES = 16  # under one key, before they are merged
+
+
+def cache_folder() -> Path:
+    """Where lexiseg keeps what it can make again: $LEXISEG_CACHE, else "lexiseg" in the user's cache directory."""
+    if own := os.environ.get("LEXISEG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "lexiseg"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lexiseg"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lexiseg" / "Cache"
+    return Path.home() / ".cache" / "lexiseg"
+
+
+class TextCache:
+    """folder: where the vectors lie; `cache_folder()` where None.
+
+    A cache never fails a job: what cannot be read is as good as absent, what cannot be written is not kept.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = Path(cache_folder() if folder is None else folder) / "text"
+
+    @staticmethod
+    def key(model: str, templates: Sequence[str]) -> str:
+        """The name under which the vectors of a model (its digest) and of a set of templates are kept."""
+        return _hash(json.dumps([model, list(templates)]).encode())
+
+    def read(self, key: str, words: Iterable[str]) -> dict[str, Tensor]:
+        """The vectors [D] that are known, by word."""
+        wanted = set(words)
+        found: dict[str, Tensor] = {}
+        for path in self._files(key):
+            if wanted <= found.keys():
+                break
+            found |= {word: vector for word, vector in _read(path).items() if word in wanted}
+        return found
+
+    def write(self, key: str, vectors: Mapping[str, Tensor]) -> None:
+        """Keeps the vector [D] of each word; merges the key's files where they have become many."""
+        paths = self._files(key)
+        old = {path: _read(path) for path in paths} if len(paths) >= MOST_FILES else {}
+        together: dict[str, Tensor] = {}
+        for part in (*old.values(), vectors):
+            together |= part
+        with contextlib.suppress(OutputError):
+            kept = _write(self.folder / key, together)
+            # only what is in the new file goes, so that no process can lose what another one wrote
+            for path in (path for path, part in old.items() if part and path != kept):
+                _remove(path)
+
+    def _files(self, key: str) -> list[Path]:
+        try:
+            # names with a dot in front are being written by another process
+            return sorted((self.folder / key).glob("[!.]*.safetensors"))
+        except OSError:
+            return []
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of names, types, shapes and every number."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def sample_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A cheap sign that tensors may have changed: their types and version counters, and some numbers of each.
+
+    The numbers are for writes through `.data`, which the counters miss; training changes nearly all of them.
+    """
+    facts = [f"{tensor.dtype} {0 if tensor.is_inference() else tensor._version}" for tensor in tensors.values()]
+    sample = torch.cat([tensor.detach().flatten()[:: tensor.numel() // 64 + 1].float() for tensor in tensors.values()])
+    return _hash(" ".join(facts).encode() + sample.cpu().numpy().tobytes())
+
+
+def _write(folder: Path, vectors: Mapping[str, Tensor]) -> Path:
+    words = sorted(vectors)
+    rows = torch.stack([vectors[word].detach().float().cpu() for word in words])  # [N, D]
+    content = save({"vectors": rows}, metadata={"words": json.dumps(words)})
+    path = folder / f"{_hash(content)}.safetensors"
+    files.write_bytes(path, content)
+    return path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The vectors of one file by word; none where it is damaged, and then it is removed."""
+    try:
+        content = path.read_bytes()
+    except OSError:  # another process merged it a moment ago, or it cannot be read
+        return {}
+    if _hash(content) != path.stem:
+        _remove(path)
+        return {}
+    return dict(zip(_words(content), load(content)["vectors"], strict=True))
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # another process was faster, or the folder is read-only
+        path.unlink()
+
+
+def _words(content: bytes) -> list[str]:
+    """The words in a file's header, which safetensors reads from paths only."""
+    length = int.from_bytes(content[:8], "little")
+    words: list[str] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["words"])
+    return words
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

@@ -1,0 +1,236 @@
+"""Where weights come from and whether they fit: what is missing or has another shape is named, tensor by tensor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lexiseg.errors import UnknownName, WeightsError
+
+__all__ = ["Origin", "find", "first_line", "fit", "load_pickle", "read_folder", "read_json"]
+
+ASSET = "asset:"  # in front of the name of an embedded model
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+TIMEOUT_SECONDS = 5.0  # for the first answer of the hub; nobody waits longer to hear that there is no network
+SMALL_FILES = ("*.json", "merges.txt")  # config, tokenizer, preprocessor, indices
+SAFE_FILES = ("model.safetensors", "model-*-of-*.safetensors")
+PICKLED_FILES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+CONVERTER = "SFconvertbot"  # the hub's own account that offers pickled weights as safetensors, in a pull request
+FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".gz", ".txt", ".json")
+
+
+def find(weights: str | os.PathLike[str], *, allow_pickle: bool = False, weights_too: bool = True) -> Path:
+    """The local folder or file of `weights`: a path, "asset:NAME" or a hub id, which is downloaded if need be.
+
+    weights_too: False for the small files alone, such as the tokenizer's.
+    Raises `WeightsError` where there is nothing, and says how to get it; `UnknownName` for an unknown asset.
+    """
+    name = os.fspath(weights)
+    if name.startswith(ASSET):
+        return _asset(name.removeprefix(ASSET))
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if not HUB_ID.fullmatch(name) or name.startswith(".") or path.suffix in FILE_ENDINGS:
+        raise WeightsError(
+            f"there is nothing at {name}; give a folder, a file or a hub id such as openai/clip-vit-base-patch16"
+        )
+    kinds = [SAFE_FILES, PICKLED_FILES][: 1 + allow_pickle] if weights_too else [()]
+    return _cached(name, kinds) or _download(name, kinds)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises `WeightsError` where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path.parent} has no {path.name}; copy the model's whole folder") from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read ({error}); copy it again") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds {type(content).__name__}, not settings; copy it again")
+    return content
+
+
+def read_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
+    """All tensors of a Hugging Face folder by name, sharded or not.
+
+    Pickled weights are refused unless `allow_pickle`, and then read with `weights_only=True`. Raises `WeightsError`.
+    """
+    for stem, read in (("model.safetensors", _load_safe), ("pytorch_model.bin", load_pickle)):
+        files = _shards(folder, stem)
+        if not files:
+            continue
+        if read is load_pickle and not allow_pickle:
+            raise WeightsError(
+                f"{folder} has only pickled weights ({files[0].name}), and a pickle can run code; give the model as "
+                "safetensors, or allow pickles where you trust the source (allow_pickle=True)"
+            )
+        return {name: tensor for file in files for name, tensor in read(file).items()}
+    raise WeightsError(f"{folder} has no model.safetensors; copy the model's whole folder")
+
+
+def load_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict written with `torch.save`; `weights_only=True`, so nothing but data is built."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged file or for what it refuses
+        raise WeightsError(f"{path} holds no plain tensors ({first_line(error)}); download it again") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict()")
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor of ours lies in a file.
+
+    name: the tensor's name there. transposed: its two axes are swapped there. third: it is this third of the rows
+    there, where query, key and value are stored as one.
+    """
+
+    name: str
+    transposed: bool = False
+    third: int | None = None
+
+    def shape(self, ours: torch.Size) -> tuple[int, ...]:
+        """The shape in the file of what has the shape `ours` here."""
+        shape = tuple(reversed(ours)) if self.transposed else tuple(ours)
+        return shape if self.third is None else (3 * shape[0], *shape[1:])
+
+    def take(self, stored: Tensor) -> Tensor:
+        tensor = stored.mT if self.transposed else stored
+        return tensor if self.third is None else tensor.chunk(3)[self.third]
+
+
+def fit(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    source: str | os.PathLike[str],
+    origin: Callable[[str], Origin] = Origin,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Puts `tensors` into `module`, which may be on the meta device; numbers become `dtype`, counters stay integers.
+
+    origin: for each name in the module's state dict, where it lies in `tensors`. What no name asks for is left alone.
+    Raises `WeightsError` that names every tensor that is missing or has another shape.
+    """
+    state: dict[str, Tensor] = {}
+    wrong: dict[str, str] = {}  # by the name in the file: query, key and value share one
+    for name, ours in module.state_dict().items():
+        place = origin(name)
+        stored, expected = tensors.get(place.name), place.shape(ours.shape)
+        if stored is None:
+            wrong[place.name] = f"{place.name} {list(expected)} is missing"
+        elif tuple(stored.shape) != expected:
+            wrong[place.name] = f"{place.name} is {list(stored.shape)} instead of {list(expected)}"
+        else:
+            kind = dtype if ours.is_floating_point() else ours.dtype
+            # copied, since a view into the file may lie unaligned (other rounding) and would follow the file's changes
+            state[name] = place.take(stored).to(kind, copy=True).contiguous()
+    if wrong:
+        raise WeightsError(
+            f"the weights in {source} do not fit: {'; '.join(wrong.values())}; "
+            "copy the files again, or check that they belong to this model"
+        )
+    module.load_state_dict(state, assign=True)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, short enough for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _asset(name: str) -> Path:
+    shelf = Path(str(resources.files("lexiseg"))) / "assets"
+    known = sorted(
+        folder.name for folder in shelf.iterdir() if folder.is_dir() and not folder.name.startswith(("_", "."))
+    )
+    if name not in known:
+        raise UnknownName("embedded model", name, known)
+    return shelf / name
+
+
+def _shards(folder: Path, stem: str) -> list[Path]:
+    """The files of `stem` ("model.safetensors"): itself, or those that its index lists; none where there is neither."""
+    if (folder / stem).is_file():
+        return [folder / stem]
+    index = folder / f"{stem}.index.json"
+    if not index.is_file():
+        return []
+    names = sorted({Path(str(name)).name for name in dict(read_json(index).get("weight_map", {})).values()})
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing or not names:
+        raise WeightsError(f"{folder} lacks {', '.join(missing) or 'all shards'}; copy the model's whole folder")
+    return [folder / name for name in names]
+
+
+def _load_safe(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged ({error}); copy or download it again") from error
+    return tensors
+
+
+def _cached(repository: str, kinds: Sequence[Sequence[str]]) -> Path | None:
+    """A complete snapshot in the hub's cache: of the main branch, else of a pull request that was downloaded.
+
+    kinds: patterns of the files that hold the weights, the first of each its usual name; the kinds in order of choice.
+    """
+    requests = Path(HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "refs").glob("refs/pr/*")
+    for revision in ("main", *sorted(f"refs/pr/{request.name}" for request in requests)):
+        for kind in kinds:
+            with contextlib.suppress(OSError, ValueError, WeightsError):  # absent, or not whole
+                wanted = [*SMALL_FILES, *kind]
+                found = snapshot_download(repository, revision=revision, allow_patterns=wanted, local_files_only=True)
+                if not kind or (_shards(Path(found), kind[0]) and Path(found, "config.json").is_file()):
+                    return Path(found)
+    return None
+
+
+def _download(repository: str, kinds: Sequence[Sequence[str]]) -> Path:
+    try:
+        revision, kind = _choose(repository, kinds)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*SMALL_FILES, *kind]))
+    except WeightsError:
+        raise
+    except Exception as error:  # the hub's errors, and those of whichever HTTP library it was built on
+        raise WeightsError(
+            f"{repository} is not on this machine and cannot be downloaded ({first_line(error)}); where there is a "
+            f"network run 'hf download {repository}' and copy the folder it prints; maskclip/mini needs no download"
+        ) from error
+
+
+def _choose(repository: str, kinds: Sequence[Sequence[str]]) -> tuple[str, Sequence[str]]:
+    """The revision to take, and the patterns of its weights."""
+    api = HfApi()
+    files = {file.rfilename for file in api.model_info(repository, timeout=TIMEOUT_SECONDS).siblings or []}
+    held = [kind for kind in kinds if not kind or files & {kind[0], f"{kind[0]}.index.json"}]
+    if SAFE_FILES not in held and SAFE_FILES in kinds:
+        for offer in api.get_repo_discussions(repository, author=CONVERTER, discussion_status="open"):
+            if offer.author == CONVERTER and offer.git_reference and "safetensors" in offer.title:
+                return offer.git_reference, SAFE_FILES
+    if held:
+        return "main", held[0]
+    raise WeightsError(
+        f"{repository} has no model.safetensors; choose a repository that has, or allow pickles, which can run code, "
+        "where you trust the source (allow_pickle=True)"
+    )
