@@ -1,0 +1,148 @@
+"""What several commands share: options that mean the same everywhere, tables, JSON and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lexiseg.errors import VocabularyError
+from lexiseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lexiseg.inference.predictor import Predictor
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Background",
+    "Device",
+    "Dtype",
+    "Json",
+    "Refine",
+    "Settings",
+    "Templates",
+    "Weights",
+    "examples",
+    "load",
+    "note",
+    "print_json",
+    "print_table",
+    "progress",
+    "vocabulary",
+]
+
+DEFAULT_MODEL = "maskclip/mini"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
+Weights = Annotated[
+    str | None, typer.Option("--weights", help="Hub id, folder or file to use in place of the model's own weights.")
+]
+Preset = Annotated[str | None, typer.Option("--preset", help="paper, released or lexiseg: whose settings to use.")]
+Templates = Annotated[
+    str | None,
+    typer.Option("--templates", help="single, imagenet80, maskclip85, vild14, or a file of sentences with {}."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the method; repeat for more."),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, fp32, bf16 or fp16.")]
+Background = Annotated[
+    str | None,
+    typer.Option("--background", help='Words for everything else ("sky, wall"); their pixels stay unlabelled.'),
+]
+Refine = Annotated[str | None, typer.Option("--refine", help="Sharpen the borders with a refiner: crf or pamr.")]
+
+
+def examples(*commands: str) -> str:
+    """The last lines of a --help."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def vocabulary(words: str | None, words_file: Path | None, background: str | None) -> Vocabulary:
+    """The words of --words or --words-file, exactly one of which must be given."""
+    if (words is None) == (words_file is None):
+        given = "both were given" if words is not None else "neither was given"
+        raise VocabularyError(f'name what to look for with --words "road, car" or --words-file FILE; {given}')
+    chosen = Vocabulary(words) if words is not None else Vocabulary.from_file(words_file or "")
+    return chosen if background is None else chosen.with_background(background)
+
+
+def load(model: str, *, weights: str | None, preset: str | None, device: str, dtype: str, **changes: Any) -> Predictor:
+    """The predictor of a model; settings that are None keep the method's own. The mini model says how to do better."""
+    import lexiseg
+
+    changes = {key: value for key, value in changes.items() if value is not None}
+    predictor = lexiseg.load(model, weights=weights, preset=preset, device=device, dtype=dtype, **changes)
+    if model == DEFAULT_MODEL and weights is None:
+        note(
+            "maskclip/mini is small and knows few things; for full quality add --model maskclip/vit-b16 (600 MB, once)"
+        )
+    return predictor
+
+
+def note(text: str) -> None:
+    """One line for the person, on stderr."""
+    typer.echo(text, err=True)
+
+
+def print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A plain table on stdout: the first column left, the others right where they are numbers."""
+    lines = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for place, line in enumerate(lines):
+        cells = [
+            cell.rjust(width) if column and _is_number(cell) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells).rstrip())
+        if not place:
+            typer.echo("  ".join("-" * width for width in widths))
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip(" %+-.,[]eEnax0123456789/") == ""
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int) -> Iterator[Progress | None]:
+    """A bar with rate and time left on stderr where that is a terminal; None elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _rate_column(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        bar.add_task(description, total=total)
+        yield bar
+
+
+def _rate_column() -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+    return RateColumn()

@@ -1,0 +1,81 @@
+"""`lexiseg data`: whether a benchmark's data is all there, and photographs with captions as shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lexiseg.cli import common
+from lexiseg.cli.evaluate import bar
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Check and pack data.")
+    group.command("check", epilog=common.examples("lexiseg data check voc21 --data ~/datasets"))(check)
+    epilog = common.examples(
+        "lexiseg data pack photos/ shards/ --short-side 224",
+        "lexiseg data pack captions.tsv shards/ --images photos/ --shard-size 5000",
+    )
+    group.command("pack", epilog=epilog)(pack)
+    app.add_typer(group, name="data")
+
+
+def check(
+    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
+    data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder that the data lie below.")],
+    split: Annotated[
+        str | None, typer.Option("--split", help="Which split.  [default: the one that is scored]")
+    ] = None,
+    json: common.Json = False,
+) -> None:
+    """Say what of a benchmark's data is there, what is missing and where it comes from; exits with 1 if any is."""
+    from lexiseg.benchmarks._check import check as look
+
+    report = look(benchmark, data, split=split)
+    if json:
+        common.print_json(report.to_json())
+    else:
+        typer.echo(str(report))
+    if not report.complete:
+        raise typer.Exit(1)
+
+
+def pack(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder, CSV or TSV, JSON lines, or COCO captions.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shards.")],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder that the names in SOURCE are relative to.")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option("--image-column", help="Column of the pictures' names.")] = None,
+    caption_column: Annotated[str | None, typer.Option("--caption-column", help="Column of the captions.")] = None,
+    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in a shard.")] = 10_000,
+    short_side: Annotated[
+        int | None, typer.Option("--short-side", min=1, help="Make larger pictures this small, in pixels.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that read pictures.")] = 2,
+    max_bad_fraction: Annotated[
+        float, typer.Option("--max-bad-fraction", min=0, max=1, help="Stop when more pairs than this are unusable.")
+    ] = 0.05,
+    json: common.Json = False,
+) -> None:
+    """Write photographs with captions as tar shards with a manifest; goes on where it was interrupted."""
+    from lexiseg.data.pack import pack as pack_pairs
+
+    with bar("packing") as progress:
+        manifest = pack_pairs(
+            source, out, shard_size=shard_size, images=images, image_column=_column(image_column),
+            caption_column=_column(caption_column), short_side=short_side, workers=workers,
+            max_bad_fraction=max_bad_fraction, progress=progress,
+        )  # fmt: skip
+    if json:
+        common.print_json(manifest)
+        return
+    skipped = sum(manifest["skipped"].values())
+    typer.echo(f"{manifest['samples']:,} pairs in {len(manifest['shards'])} shards in {out}, {skipped:,} skipped")
+
+
+def _column(given: str | None) -> str | int | None:
+    """A column by its name, or by its number where the file has no header."""
+    return int(given) if given is not None and given.isdecimal() else given

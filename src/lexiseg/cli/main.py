@@ -1,0 +1,69 @@
+"""The command line: every command is a thin layer over one public function.
+
+Exit codes: 0 done, 1 a `LexisegError` (one line on stderr says what was wrong, what was given, what to do), 2 bad usage,
+130 interrupted. Data goes to stdout, progress and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from lexiseg import __version__
+from lexiseg.cli import data, demo, doctor, evaluate, listing, segment, train
+from lexiseg.cli.common import examples
+from lexiseg.errors import LexisegError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="lexiseg",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=examples("lexiseg demo", 'lexiseg segment photos/ --words "road, car, person|pedestrian" --out labelled'),
+    help="Name what you look for in plain words; every pixel of your photographs is labelled with those words.",
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"lexiseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for module in (demo, segment, evaluate, train, data, listing, doctor):
+    module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    # Waiting threads that spin make a busy machine three times slower (docs/performance.md). OpenMP reads this once,
+    # when torch is imported, so it must be set before; a user's own choice stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        app(arguments, prog_name="lexiseg")
+    except SystemExit as stop:  # typer's own way to end, after bad usage too
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except LexisegError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        return 1
+    return 0
+
+
+def run() -> None:
+    """The entry point of the `lexiseg` script."""
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""`lexiseg oracle`: what class-agnostic masks would score if each was given its right class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lexiseg import settings
+from lexiseg.cli import common, scoring
+from lexiseg.cli import evaluate as options
+
+
+def register(app: typer.Typer) -> None:
+    epilog = common.examples(
+        "lexiseg oracle pseudo-masks/ --on voc21 --data ~/datasets",
+        "lexiseg oracle proposals/ --on coco_stuff171 --data ~/datasets --assign soft",
+    )
+    app.command("oracle", epilog=epilog)(oracle)
+
+
+def oracle(
+    masks: Annotated[str, typer.Argument(metavar="MASKS", help="Folder with KEY.png or KEY.npz, or a mask model.")],
+    on: Annotated[str, typer.Option("--on", metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
+    data: options.Data,
+    assign: Annotated[str, typer.Option("--assign", help="hard (the largest overlap) or soft (by IoU).")] = "hard",
+    split: options.Split = None,
+    limit: options.Limit = None,
+    option: options.Option = None,
+    boundary: Annotated[bool, typer.Option("--boundary", help="Also measure boundary IoU.")] = False,
+    allow_skipped: options.AllowSkipped = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the result to this JSON file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished result.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result that exists.")] = False,
+    set_: common.Settings = None,
+    device: common.Device = "auto",
+    dtype: common.Dtype = "auto",
+    json: common.Json = False,
+) -> None:
+    """Score masks that are named by the ground truth."""
+    from lexiseg.evaluation.oracle import oracle as run_oracle
+
+    with options.bar(f"oracle on {on}") as progress:
+        result = run_oracle(
+            masks, on, data=data, assign=assign, split=split, options=settings.parse(option or ()), limit=limit,
+            boundary=boundary, allow_skipped=allow_skipped, device=device, dtype=dtype, out=out, resume=resume,
+            overwrite=overwrite, progress=progress, **settings.parse(set_ or ()),
+        )  # fmt: skip
+    if json:
+        scoring.print_documents([result])
+    else:
+        scoring.print_result(result)

@@ -1,0 +1,99 @@
+"""`lexiseg train`: a recipe by name, changed by --set, checked before anything is spent."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lexiseg import settings
+from lexiseg.cli import common
+from lexiseg.errors import SettingError, UnknownName
+
+if TYPE_CHECKING:
+    from lexiseg.training.recipe import Recipe
+
+
+def register(app: typer.Typer) -> None:
+    epilog = common.examples(
+        "lexiseg train simseg --toy --out runs/first",
+        "lexiseg train simseg --mini --data photos/ --set optimiser.rate=1e-4 --out runs/a --resume",
+        "lexiseg train simseg --dry-run",
+    )
+    app.command("train", epilog=epilog)(train)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe; `lexiseg list recipes` names them.")],
+    mini: Annotated[bool, typer.Option("--mini", help="The version that runs on this project's photographs.")] = False,
+    toy: Annotated[bool, typer.Option("--toy", help="The version that runs in seconds on drawn scenes.")] = False,
+    set_: common.Settings = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where the recipe's data are.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.  [default: runs/RECIPE]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Resume although the recipe has changed.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what it would cost.")] = False,
+    json: common.Json = False,
+) -> None:
+    """Train a model by a recipe, with checkpoints that lose nothing."""
+    stages = find(recipe, mini=mini, toy=toy)
+    changes: dict[str, Any] = settings.parse(set_ or ())
+    if data is not None:
+        changes = {"data.root": str(data)} | changes
+    stages = tuple(_changed(stage, changes) for stage in stages)
+    out = out or Path("runs") / recipe.replace("/", "-")
+    if dry_run:
+        _dry_run(stages, out, json)
+        return
+    from lexiseg.training.train import train as run_training
+
+    run = run_training(stages, out, resume=resume, allow_changes=allow_changes)
+    if json:
+        common.print_json(dataclasses.asdict(run))
+    elif run.finished:
+        typer.echo(f"{run.model}")
+        common.note(f"done; try it: lexiseg segment PHOTO --words '...' --model {run.model}")
+    else:
+        common.note(f"stopped after step {run.step}, saved; go on with --resume")
+
+
+def find(name: str, *, mini: bool, toy: bool) -> tuple[Recipe, ...]:
+    """The stages of a recipe: "simseg" is RECIPE of recipes/simseg.py, "simseg/released" is RELEASED."""
+    from lexiseg import catalog
+    from lexiseg.training.recipe import Recipe
+
+    if mini and toy:
+        raise SettingError("--mini and --toy are two versions of a recipe; give one of them")
+    file, _, version = name.partition("/")
+    module = catalog.get("recipes", file)
+    version = version or ("mini" if mini else "toy" if toy else "recipe")
+    versions = {
+        key.lower(): value
+        for key, value in vars(module).items()
+        if key.isupper() and (isinstance(value, Recipe) or (isinstance(value, tuple) and isinstance(value[0], Recipe)))
+    }
+    if version not in versions:
+        raise UnknownName("recipe", f"{file}/{version}", [f"{file}/{known}" for known in versions])
+    found = versions[version]
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _changed(stage: Recipe, changes: dict[str, Any]) -> Recipe:
+    from lexiseg.training import recipe
+
+    return recipe.change(stage, changes)
+
+
+def _dry_run(stages: tuple[Recipe, ...], out: Path, json: bool) -> None:
+    from lexiseg.training.dry_run import dry_run
+
+    report = dry_run(stages, out)
+    if json:
+        common.print_json(dataclasses.asdict(report))
+        return
+    for line in report.lines():
+        typer.echo(line)
