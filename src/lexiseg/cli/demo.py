@@ -45,14 +45,14 @@ def demo(
         common.print_json({"model": model, "seconds": round(seconds, 2), "results": results})
         return
     rows = [
-        (result["photograph"] if not place else "", word, f"{100 * area:.1f} %")
-        for result in results
-        for place, (word, area) in enumerate(sorted(result["areas"].items(), key=lambda item: -item[1]))
+        (found["photograph"] if not place else "", word, f"{100 * area:.1f} %")
+        for found in results
+        for place, (word, area) in enumerate(sorted(found["areas"].items(), key=lambda item: -item[1]))
     ]
     common.print_table(("photograph", "class", "area"), rows)
     typer.echo(f"\n{len(results)} photographs in {seconds:.1f} s with {model}. Look at them:")
-    for result in results:
-        typer.echo(f"  {result['overlay']}")
+    for found in results:
+        typer.echo(f"  {found['overlay']}")
     typer.echo('\nNow yours:  lexiseg segment PHOTO.jpg --words "person, dog, grass, sky"')
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,9 @@ from lexiseg.errors import ImageError, LexisegError, OutputError
 from lexiseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    import numpy as np
+    from rich.progress import Progress
 
+    from lexiseg.inference.images import Photograph
     from lexiseg.inference.predictor import Predictor
     from lexiseg.segmentation import Segmentation
 
@@ -175,75 +176,58 @@ def _label(
     *,
     quiet: bool,
 ) -> None:
-    """Reading the next photographs and writing the last results overlap with the model."""
-    with common.progress("labelling", len(jobs)) as bar, ThreadPoolExecutor(2) as pool:
+    """Results are written while the model looks at the next photographs, which it reads ahead itself."""
+    with common.progress("labelling", len(jobs)) as bar, ThreadPoolExecutor(1) as pool:
+        opened: deque[Job] = deque()  # in the order in which the predictor answers
         writes: deque[tuple[Job, Segmentation, Future[None]]] = deque()
+
+        def sources() -> Iterator[Photograph]:
+            from lexiseg.inference.images import Photograph
+
+            for job in jobs:
+                try:
+                    source = Photograph.open(job.photo, max_pixels=max_pixels)
+                except ImageError as error:
+                    _fail(job, error, outcome, bar)
+                else:
+                    opened.append(job)
+                    yield source
 
         def finish(most: int) -> None:
             while len(writes) > most:
                 job, result, write = writes.popleft()
-                _attempt(job, write.result, outcome, lambda _: _record(job, result, formats, outcome, bar, quiet))
-                if bar is not None:
-                    bar.advance(bar.task_ids[0])
+                try:
+                    write.result()
+                except OutputError as error:
+                    _fail(job, error, outcome, bar)
+                else:
+                    _record(job, result, formats, outcome, bar, quiet=quiet)
 
-        for batch in _batches(_read_ahead(pool, jobs, max_pixels, outcome, bar), batch_size):
-            for job, result in _segment(predictor, batch, vocabulary, batch_size, outcome):
-                writes.append((job, result, pool.submit(_write, job, result, formats)))
+        results = predictor.segment_many(
+            sources(),
+            vocabulary,
+            batch_size=batch_size,
+            scores=bool({Format.npz, Format.coco_rle} & set(formats)),
+            keep_image=Format.overlay in formats,
+            skip=lambda _, error: _fail(opened.popleft(), error, outcome, bar),
+        )
+        for result in results:
+            job = opened.popleft()
+            writes.append((job, result, pool.submit(_write, job, result, formats)))
             finish(most=2)
         finish(most=0)
 
 
-def _read_ahead(
-    pool: ThreadPoolExecutor, jobs: Sequence[Job], max_pixels: int, outcome: Outcome, bar: Any
-) -> Iterator[tuple[Job, np.ndarray[Any, Any]]]:
-    """Decoded photographs in order, two of them read in advance; those that cannot be read are recorded."""
-    from lexiseg.inference import images
-
-    waiting: deque[tuple[Job, Future[Any]]] = deque()
-    ahead = iter(jobs)
-    while True:
-        while len(waiting) < 2 and (job := next(ahead, None)) is not None:
-            waiting.append((job, pool.submit(images.read, job.photo, max_pixels=max_pixels)))
-        if not waiting:
-            return
-        job, reading = waiting.popleft()
-        pixels: list[Any] = []
-        _attempt(job, reading.result, outcome, pixels.append)
-        if pixels:
-            yield job, pixels[0]
-        elif bar is not None:
-            bar.advance(bar.task_ids[0])
+def _fail(job: Job, error: LexisegError, outcome: Outcome, bar: Progress | None) -> None:
+    text = " ".join(str(error).split())
+    outcome.failed.append({"photo": str(job.photo), "error": text})
+    _advance(bar)
+    common.note(f"failed: {text if str(job.photo) in text else f'{job.photo}: {text}'}")
 
 
-def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _segment(
-    predictor: Predictor, batch: list[tuple[Job, Any]], vocabulary: Vocabulary, batch_size: int, outcome: Outcome
-) -> Iterator[tuple[Job, Segmentation]]:
-    results = predictor.segment_many([pixels for _, pixels in batch], vocabulary, batch_size=batch_size)
-    for job, _ in batch:
-        kept: list[Segmentation] = []
-        _attempt(job, lambda: next(results), outcome, kept.append)
-        yield from ((job, result) for result in kept)
-
-
-def _attempt(job: Job, action: Callable[[], Any], outcome: Outcome, success: Callable[[Any], Any]) -> None:
-    """Runs one step for one photograph; what the user can fix is recorded, a bug of ours escapes."""
-    try:
-        success(action())
-    except LexisegError as error:
-        text = " ".join(str(error).split())
-        outcome.failed.append({"photo": str(job.photo), "error": text})
-        common.note(f"failed: {text if str(job.photo) in text else f'{job.photo}: {text}'}")
+def _advance(bar: Progress | None) -> None:
+    if bar is not None:
+        bar.advance(bar.task_ids[0])
 
 
 def _write(job: Job, result: Segmentation, formats: Sequence[Format]) -> None:
@@ -261,13 +245,15 @@ def _write(job: Job, result: Segmentation, formats: Sequence[Format]) -> None:
             result.save(path)
 
 
-def _record(job: Job, result: Segmentation, formats: Sequence[Format], outcome: Outcome, bar: Any, quiet: bool) -> None:
+def _record(
+    job: Job, result: Segmentation, formats: Sequence[Format], outcome: Outcome, bar: Progress | None, *, quiet: bool
+) -> None:
     areas = result.areas()
     outputs = [str(path) for path in job.outputs(formats)]
     outcome.done.append({"photo": str(job.photo), "outputs": outputs, "areas": areas})
+    _advance(bar)
     if bar is None and not quiet:
-        largest = sorted(areas.items(), key=lambda item: -item[1])[:5]
-        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in largest if share > 0)
+        shares = ", ".join(f"{name} {areas[name]:.0%}" for name in result.found[:5])
         typer.echo(f"{job.photo} -> {outputs[0]}  {shares}")
 
 

@@ -136,6 +136,11 @@ class MaskClip(nn.Module):
             clip.vision.use(activation=activation, norm_eps=config.layer_norm_eps)
 
     @property
+    def patch(self) -> int:
+        """Pixels per cell of the grid."""
+        return self.clip.patch
+
+    @property
     def whole_image(self) -> bool:
         """Whether `classify` must see all cells of an image at once, since they influence each other."""
         return self.config.key_smoothing or self.config.prompt_denoising
@@ -339,6 +344,15 @@ VARIANTS: Mapping[str, Variant] = {
         Config(), None, _inference(16), "any CLIP: weights= is a hub id, a folder or one of OpenAI's files"
     ),
 }
+
+CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over them looks at each photograph once
+    "logit_scale",
+    "output_scale",
+    "key_smoothing_threshold",
+    "prompt_denoising",
+    "prompt_denoising_form",
+    "prompt_denoising_threshold",
+)
 
 _OF_WEIGHTS = ("architecture", "tokenizer", "allow_pickle")  # a preset says nothing about them
 _LEXISEG: dict[str, Any] = {field.name: field.default for field in fields(Config) if field.name not in _OF_WEIGHTS}

@@ -1,0 +1,116 @@
+"""Pictures to embeddings: whole or in windows, several at a time, in the fastest precision that holds their numbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lexiseg.errors import LexisegError
+from lexiseg.inference import devices, preprocess, windows
+from lexiseg.inference.labelling import Embedded
+from lexiseg.inference.reading import Picture
+from lexiseg.inference.windows import Box
+from lexiseg.segmenter import Inference, Segmenter
+
+__all__ = ["Embedder", "batches"]
+
+MAX_WHOLE = 2048**2  # pixels of a resized picture that is looked at whole; larger ones get windows
+TILE, TILE_STRIDE = 1024, 768  # pixels: the windows they get where the settings name none
+FORWARD = 16 * 512**2  # pixels that pass the network at a time, in windows
+
+Item = TypeVar("Item")
+
+
+class Embedder:
+    """A segmenter's image side on a device, in a precision.
+
+    widen: give up a precision that overflows on a picture for a wider one, from then on. Weights that were rounded to
+        the narrow one stay so.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, inference: Inference, device: torch.device, dtype: torch.dtype, *, widen: bool
+    ) -> None:
+        self.segmenter, self.inference, self.device, self.widen = segmenter, inference, device, widen
+        if isinstance(segmenter, nn.Module):
+            segmenter.eval().to(device)
+        self._cast(dtype)
+
+    def embed(self, pictures: Sequence[Picture], *, keep_pixels: bool = False) -> Iterator[Embedded]:
+        """The pictures in order; the windows of each are embedded as they are asked for.
+
+        keep_pixels: whether a refiner will want them.
+        """
+        plans = [self._plan(picture.resized) for picture in pictures]
+        crops = ((picture, box) for picture, plan in zip(pictures, plans, strict=True) for box in plan)
+        views = self._crops(crops, len(pictures))
+        for picture, plan in zip(pictures, plans, strict=True):
+            own, joined = self._join(itertools.islice(views, len(plan)), len(plan), picture.resized)
+            pixels = picture.pixels if keep_pixels else None
+            yield Embedded(picture.name, picture.size, picture.resized, own, joined, pixels, picture.image)
+
+    @property
+    def patch(self) -> int:
+        """Pixels per cell of the segmenter's grid: its own `patch`, or what its input's sides are multiples of."""
+        return int(getattr(self.segmenter, "patch", self.inference.multiple))
+
+    def _plan(self, resized: tuple[int, int]) -> list[Box]:
+        window, stride = self.inference.window, self.inference.stride
+        if window is None and resized[0] * resized[1] > MAX_WHOLE:
+            window, stride = TILE, TILE_STRIDE
+        multiple = self.patch if self.inference.blend == "features" else 1
+        return windows.boxes(resized, window, stride, multiple=multiple)
+
+    def _join(
+        self, views: Iterator[tuple[Box, Any]], count: int, resized: tuple[int, int]
+    ) -> tuple[Iterable[tuple[Box, Any]], bool]:
+        """Windows as one view of the whole picture, where that is wanted and their grids fit together."""
+        if count == 1 or self.inference.blend != "features":
+            return views, self.inference.blend == "features"
+        first = next(views)
+        views = itertools.chain([first], views)
+        if not windows.fits(*first, self.patch):
+            return views, False
+        return [(Box(0, 0, *resized), windows.stitch(views, resized, self.patch))], True
+
+    def _crops(self, crops: Iterable[tuple[Picture, Box]], images: int) -> Iterator[tuple[Box, Any]]:
+        """Neighbouring crops of one size, of one image or of several, pass the network together."""
+        for size, group in itertools.groupby(crops, key=lambda crop: crop[1].size):
+            for batch in batches(group, max(images, FORWARD // (size[0] * size[1]), 1)):
+                stack = torch.stack([picture.pixels[(..., *box.slices)] for picture, box in batch])
+                embedding = self._forward(stack, batch[0][0].name)
+                for place, (_, box) in enumerate(batch):
+                    yield box, windows.take(embedding, place, len(batch))
+
+    def _forward(self, pixels: Tensor, name: str) -> Any:
+        """uint8 [B, 3, H, W] as an embedding whose numbers are finite."""
+        while True:
+            with torch.inference_mode():
+                images = preprocess.normalise(pixels.to(self.device), self.inference.mean, self.inference.std)
+                embedding = self.segmenter.embed_image(images.to(self.dtype))
+                if windows.is_finite(embedding):
+                    return embedding
+            wider = devices.safer(self.dtype, self.device)
+            if wider is None:
+                raise LexisegError(f"the model gives NaN or infinite numbers for {name}; its weights are damaged")
+            if not self.widen:
+                raise LexisegError(f"{name} overflows {devices.name(self.dtype)}; use dtype='auto' or 'fp32'")
+            self._cast(wider)
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        """Weights in `dtype`, but scalars: a logit scale of 4.6052, rounded to bf16, would be off by 1 %."""
+        self.dtype = dtype
+        if isinstance(self.segmenter, nn.Module):
+            for tensor in itertools.chain(self.segmenter.parameters(), self.segmenter.buffers()):
+                if tensor.is_floating_point() and tensor.ndim:
+                    tensor.data = tensor.data.to(dtype)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    remaining = iter(items)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch

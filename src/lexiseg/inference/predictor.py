@@ -1,0 +1,242 @@
+"""The main job: a photograph and words in, a `Segmentation` out, whatever the size, the method and the machine.
+
+    photograph -> resized -> windows -> embed_image -+
+                                                     +-> classify -> refine -> decode -> Segmentation
+    words ------------------------- embed_text ------+
+
+Memory does not grow with classes times pixels anywhere: embeddings are classified in bands of grid rows, windows that
+are blended as logits pass in bands of pixel rows, and the decoder never holds C x H x W.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lexiseg import catalog, settings
+from lexiseg.encoders.templates import templates
+from lexiseg.encoders.text_cache import TextCache
+from lexiseg.errors import ImageError, SettingError
+from lexiseg.inference import devices
+from lexiseg.inference.embedding import Embedder, batches
+from lexiseg.inference.images import ImageSource
+from lexiseg.inference.labelling import Embedded, Labeller
+from lexiseg.inference.reading import Picture, read, read_ahead
+from lexiseg.segmentation import Segmentation
+from lexiseg.segmenter import Inference, Segmenter
+from lexiseg.vocabulary import Vocabulary, Words
+
+__all__ = ["Embedded", "Predictor", "load"]
+
+KEPT_CLASSIFIERS = 32
+
+
+class Predictor:
+    """A segmenter with all that surrounds it. It takes the segmenter over: moves it, casts it, sets it to eval.
+
+    name: what results say they were made by.
+    device, dtype: see `devices`. With dtype "auto" a precision that overflows on a photograph is given up for a wider
+        one, from then on.
+    about: further JSON values for `settings`: the preset and the weights, say.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        inference: Inference,
+        *,
+        name: str,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.segmenter, self.inference, self.name = segmenter, inference, name
+        self.device = devices.device(device)
+        self.templates = templates(inference.templates)
+        self.about = dict(about or {})
+        precision = devices.dtype(dtype, self.device)
+        self._embedder = Embedder(segmenter, inference, self.device, precision, widen=str(dtype) == "auto")
+        self._refine = catalog.get("refine", inference.refine).refine if inference.refine else None
+        self._classifiers: dict[str, Any] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision in use now."""
+        return self._embedder.dtype
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides a result beside the photograph and the words, as plain JSON values."""
+        config = getattr(self.segmenter, "config", None)
+        return {
+            "model": self.name,
+            **self.about,
+            "config": settings.to_json(config) if dataclasses.is_dataclass(config) else None,
+            "inference": settings.to_json(self.inference),
+            "templates": hashlib.sha256("\n".join(self.templates).encode()).hexdigest()[:16],
+            "dtype": devices.name(self.dtype),
+            "device": self.device.type,
+        }
+
+    def segment(
+        self,
+        image: ImageSource,
+        words: Words,
+        *,
+        background: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        scores: bool = True,
+        keep_image: bool = True,
+    ) -> Segmentation:
+        """Labels every pixel of `image` with one of `words`, at the photograph's own size.
+
+        image: a path, bytes, a binary file, a Pillow image, an array [H, W, 3], or a `Photograph` that was opened with
+            another limit on its pixels.
+        background: words for everything else, whose pixels stay unlabelled; None keeps those of the vocabulary.
+        threshold: posterior, 0-1; pixels whose winner is below it stay unlabelled. None is the model's own rule.
+        scores: whether the posterior of each pixel's winner is wanted.
+        keep_image: whether the result holds the photograph, so that it can draw itself over it. Without, a JPEG that
+            is much larger than what the network sees is decoded at a fraction of its size, which is faster and
+            changes pixels by a fraction of a level.
+
+        Raises `ImageError` for an image that cannot be read, `VocabularyError` for words that cannot be used.
+        """
+        options: dict[str, Any] = {"background": background, "threshold": threshold, "scores": scores}
+        (result,) = self.segment_many([image], words, keep_image=keep_image, **options)
+        return result
+
+    def segment_many(
+        self,
+        images: Iterable[ImageSource],
+        words: Words,
+        *,
+        batch_size: int = 1,
+        background: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        scores: bool = True,
+        keep_image: bool = True,
+        skip: Callable[[ImageSource, ImageError], None] | None = None,
+    ) -> Iterator[Segmentation]:
+        """The same for many images, in order; the next ones are decoded while the network works.
+
+        batch_size: images that may pass the network together; among so many, those of one size do.
+        skip: called, in turn, with an image that cannot be read and why; it has no result. None raises.
+        """
+        if batch_size < 1:
+            raise SettingError(f"batch_size={batch_size} is no number of images; give 1 or more")
+        vocabulary = _vocabulary(words, background)
+        _check_threshold(threshold)
+        reading = read_ahead(images, self.inference, ahead=batch_size, keep_image=keep_image)
+        for batch in batches(reading, batch_size):
+            pictures = [found for _, found in batch if isinstance(found, Picture)]
+            results = self._segment_batch(pictures, vocabulary, threshold, scores)
+            for image, found in batch:
+                if isinstance(found, Picture):
+                    yield next(results)
+                elif skip is None:
+                    raise found
+                else:
+                    skip(image, found)
+
+    def embed(self, image: ImageSource, *, keep_image: bool = True) -> Embedded:
+        """Looks at `image` once, for any number of `classify` calls."""
+        picture = read(image, self.inference, keep_image=keep_image)
+        (embedded,) = self._embedder.embed([picture], keep_pixels=self._refine is not None)
+        return dataclasses.replace(embedded, views=tuple(embedded.views))
+
+    def classify(
+        self,
+        embedded: Embedded,
+        words: Words,
+        *,
+        background: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        scores: bool = True,
+    ) -> Segmentation:
+        """What `segment` returns, of an image that has been embedded."""
+        vocabulary = _vocabulary(words, background)
+        _check_threshold(threshold)
+        return self._answer(embedded, vocabulary, threshold, scores)
+
+    @torch.inference_mode()
+    def embed_text(self, words: Words) -> Any:
+        """The words as the segmenter's classifier; the latest are kept."""
+        vocabulary = Vocabulary.of(words)
+        key = f"{vocabulary.digest} {self.dtype}"
+        classifier = self._classifiers.get(key)
+        if classifier is None:
+            classifier = self._classifiers[key] = self.segmenter.embed_text(vocabulary, self.templates)
+            for oldest in list(self._classifiers)[:-KEPT_CLASSIFIERS]:
+                self._classifiers.pop(oldest, None)
+        return classifier
+
+    def _segment_batch(
+        self, pictures: list[Picture], vocabulary: Vocabulary, threshold: float | None, scores: bool
+    ) -> Iterator[Segmentation]:
+        """Results in the order of `pictures`; equal sizes are embedded one after the other, so in one batch."""
+        order = sorted(range(len(pictures)), key=lambda place: pictures[place].resized)
+        results: dict[int, Segmentation] = {}
+        embedded = self._embedder.embed([pictures[place] for place in order], keep_pixels=self._refine is not None)
+        for place in order:
+            results[place] = self._answer(next(embedded), vocabulary, threshold, scores)
+        yield from (results[place] for place in range(len(pictures)))
+
+    @torch.inference_mode()
+    def _answer(
+        self, embedded: Embedded, vocabulary: Vocabulary, threshold: float | None, scores: bool
+    ) -> Segmentation:
+        labeller = Labeller(
+            self.segmenter,
+            self.embed_text(vocabulary),
+            vocabulary,
+            own_threshold=self.inference.background_threshold,
+            threshold=threshold,
+            scores=scores,
+            refine=self._refine,
+        )
+        decoded = labeller.label(embedded)
+        facts = {**self.settings, "threshold": labeller.own_threshold if threshold is None else threshold}
+        return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, image=embedded.image)
+
+
+def load(
+    model: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    preset: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    text_cache: bool = True,
+    **changes: Any,
+) -> Predictor:
+    """A model, ready to label photographs.
+
+    model, weights, preset, changes: see `catalog.load`.
+    device: "auto", "cpu", "cuda", "cuda:1" ... dtype: "auto", "fp32", "bf16" or "fp16"; see `devices`.
+    text_cache: keep the words' vectors in the user's cache folder, for the next run.
+
+    Raises `UnknownName` for anything that does not exist, `SettingError` for a value that does not fit,
+    `WeightsError` for weights that are missing or do not fit.
+    """
+    on = devices.device(device)
+    devices.dtype(dtype, on)  # a wrong name is said before gigabytes are read
+    segmenter, inference = catalog.load(model, weights=weights, preset=preset, **changes)
+    if text_cache and hasattr(segmenter, "text_cache"):
+        segmenter.text_cache = TextCache()
+    about = {"preset": preset, "weights": None if weights is None else os.fspath(weights)}
+    return Predictor(segmenter, inference, name=os.fspath(model), device=on, dtype=dtype, about=about)
+
+
+def _vocabulary(words: Words, background: str | Sequence[str] | None) -> Vocabulary:
+    vocabulary = Vocabulary.of(words)
+    return vocabulary if background is None else vocabulary.with_background(background)
+
+
+def _check_threshold(threshold: float | None) -> None:
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise SettingError(f"threshold={threshold} is no posterior; give a number from 0 to 1")

@@ -1,0 +1,83 @@
+"""Photographs ready for the network: opened, decoded and resized, the next ones while the network works."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from lexiseg.errors import ImageError
+from lexiseg.inference import preprocess
+from lexiseg.inference.images import ImageSource, Photograph
+from lexiseg.segmenter import Inference
+
+__all__ = ["Picture", "read", "read_ahead"]
+
+DRAFT = 2  # a JPEG is decoded at no less than this many times the size the network sees
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A photograph at the size the network sees.
+
+    size: (height, width) of the photograph.
+    pixels: uint8 [3, h, w].
+    image: the photograph itself, RGB [H, W, 3], where it was to be kept.
+    """
+
+    name: str
+    size: tuple[int, int]
+    pixels: Tensor
+    image: npt.NDArray[np.uint8] | None
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+
+def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Picture:
+    """Raises `ImageError`. An image that is not kept need not be decoded at its full size."""
+    photo = Photograph.open(image)
+    resized = preprocess.target_size(*photo.size, inference)
+    # a reduced JPEG is smoothed as it is decoded, which is not what a protocol without antialiasing saw
+    reduce = inference.antialias and not keep_image
+    rgb = photo.pixels((DRAFT * resized[0], DRAFT * resized[1]) if reduce else None)
+    return Picture(photo.name, photo.size, preprocess.resize(rgb, resized, inference), rgb if keep_image else None)
+
+
+def read_ahead(
+    images: Iterable[ImageSource], inference: Inference, *, ahead: int, keep_image: bool
+) -> Iterator[tuple[ImageSource, Picture | ImageError]]:
+    """Images in order, each with what became of it; `ahead` more are read while the caller works on one."""
+
+    def attempt(image: ImageSource) -> Picture | ImageError:
+        try:
+            return read(image, inference, keep_image=keep_image)
+        except ImageError as error:
+            return error
+
+    remaining = iter(images)
+    first = list(itertools.islice(remaining, 2))
+    if len(first) < 2:  # nothing to overlap, so no thread
+        yield from ((image, attempt(image)) for image in first)
+        return
+    remaining = itertools.chain(first, remaining)
+    waiting: deque[tuple[ImageSource, Future[Picture | ImageError]]] = deque()
+    with ThreadPoolExecutor(1, "lexiseg-read") as pool:
+        try:
+            while True:
+                for image in itertools.islice(remaining, 1 + ahead - len(waiting)):
+                    waiting.append((image, pool.submit(attempt, image)))
+                if not waiting:
+                    return
+                image, reading = waiting.popleft()
+                yield image, reading.result()
+        finally:
+            for _, reading in waiting:
+                reading.cancel()

@@ -1,0 +1,277 @@
+"""The embedded CLIP: a small one, trained on its own dense path. Not a paper's method but this project's.
+
+Contrastive training of both towers from scratch fails where there are few photographs: the text vectors start almost
+alike. So the places of the words are decided first, by a sentence encoder (see `data.meanings`), and stay. The image
+tower learns to hit them at every patch, on the path that MaskCLIP reads; the text tower learns to hit them from the
+words. A concept that is related to the right one (a synonym, coarser, finer) is never a mistake.
+
+What is saved is a plain CLIP folder, which `maskclip` and transformers' `CLIPModel` load as well.
+
+Letters: B images, C concepts, D embedding, L patches, K of them kept, W width of the tower, h w grid.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexiseg.encoders.clip import EMBEDDED, Clip
+from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
+from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.tokenizer import Tokenizer, pad
+from lexiseg.encoders.weights import find
+from lexiseg.errors import SettingError, WeightsError
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
+from lexiseg.vocabulary import Vocabulary
+
+__all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Settings", "load", "save"]
+
+BASE = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
+LARGEST_SCALE = 100.0  # as in CLIP
+
+
+@dataclass(frozen=True)
+class Config:
+    """architecture: the shape of random weights, where no weights are named."""
+
+    architecture: Literal["base", "tiny"] = "base"
+
+
+class MiniClip(nn.Module):
+    """Patches of a CLIP ViT on the value path of its last block, compared with the words."""
+
+    def __init__(self, clip: Clip, config: Config) -> None:
+        super().__init__()
+        self.clip, self.config = clip, config
+
+    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextClassifier:
+        weight = self.clip.embed_words(vocabulary.queries, templates)
+        return TextClassifier.of(vocabulary, weight, self.clip.logit_scale)
+
+    def embed_image(self, images: Tensor) -> DenseEmbedding:
+        """The grid covers the image, padded at the right and bottom to whole patches."""
+        vision = _vit(self.clip)
+        tokens, grid = vision.tokens(images)
+        places, _ = last_block(vision, tokens)
+        return DenseEmbedding(vision.project(places).mT.reshape(len(images), -1, *grid))
+
+    def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
+        features = functional.normalize(embedding.features.float(), dim=1)
+        logits = torch.einsum("bdhw,qd->bqhw", features, classifier.weight.to(features) * classifier.scale)
+        return DenseLogits(classifier.pool(logits), classifier.background)
+
+
+def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens that enter the last block [B, 1 + L, W] -> patches without attention [B, L, W], class token with it [B, W].
+
+    A patch keeps its own value (MaskCLIP's Eq. 3-4, with the residual and the FFN); the class token is CLIP's own.
+    """
+    block, attention = vision.last_block, vision.last_block.self_attn
+    inner = block.layer_norm1(tokens)
+    values = attention.v_proj(inner)
+    batch, length, width = values.shape
+    heads = attention.num_heads
+    query = attention.q_proj(inner[:, :1]).view(batch, 1, heads, -1).transpose(1, 2)  # [B, H, 1, W / H]
+    keys = attention.k_proj(inner).view(batch, length, heads, -1).permute(0, 2, 3, 1)  # [B, H, W / H, 1 + L]
+    weights = (query @ keys * (width // heads) ** -0.5).softmax(dim=-1)
+    pooled = weights @ values.view(batch, length, heads, -1).transpose(1, 2)  # [B, H, 1, W / H]
+    mixed = torch.cat([pooled.transpose(1, 2).reshape(batch, 1, width), values[:, 1:]], dim=1)
+    tokens = tokens + attention.out_proj(mixed)
+    tokens = tokens + block.mlp(block.layer_norm2(tokens))
+    return tokens[:, 1:], tokens[:, 0]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """words: the file of `data.meanings.prepare`; None places `concepts` concepts at random, all unrelated.
+
+    keep: the share of the patches of each picture that go through the tower, 0-1.
+    image, roughly, text: weights of the losses of the class token, of single patches in cells whose labels say only
+        what they show, and of the words.
+    """
+
+    words: str | None = None
+    concepts: int = 2
+    keep: float = 0.5
+    image: float = 0.5
+    roughly: float = 0.25
+    text: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise SettingError(f"keep is {self.keep}; give a share above 0, up to 1")
+        if self.concepts < 2:
+            raise SettingError(f"concepts is {self.concepts}; give 2 or more, since others are what one is not")
+
+
+class Objective(nn.Module):
+    """Batches of `data.concept_images` in; losses of places, regions, images and words out."""
+
+    unsaved = ("concepts", "related")
+
+    concepts: Tensor  # [C, D]
+    related: Tensor  # [C, C]
+
+    def __init__(self, segmenter: MiniClip, settings: Settings | None = None) -> None:
+        super().__init__()
+        self.segmenter, self.settings = segmenter.requires_grad_(True), settings or Settings()
+        concepts, related = _read(self.settings, segmenter.clip.embed_dim)
+        self.register_buffer("concepts", concepts)
+        self.register_buffer("related", related)
+        # plain attention: the fused kernel for CPUs is slower backwards
+        _vit(segmenter.clip).model.set_attn_implementation("eager")
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        clip, settings = self.segmenter.clip, self.settings
+        places, image, kept = self._embed(batch["images"])
+        labels, cells = (batch[name].flatten(1).gather(1, kept) for name in ("labels", "cells"))  # [B, K]
+        exact = batch["exact"].gather(1, cells)
+        logits = self._logits(places)  # [B, K, C]
+        return {
+            "places": self._of_places(logits, labels, exact),
+            "regions": self._of_regions(logits, labels, cells, exact),
+            "image": settings.image * self._of_images(self._logits(image).float(), labels),
+            "text": settings.text * self._of_words(batch["sentence"], batch["word"], batch["meaning"]),
+        }
+
+    def after_step(self, step: int) -> None:
+        with torch.no_grad():
+            self.segmenter.clip.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors of the kept patches [B, K, D] and of the class token [B, D], and which patches were kept [B, K]."""
+        vision = _vit(self.segmenter.clip)
+        tokens, _ = vision.embed(images)
+        kept = choose(len(tokens), tokens.shape[1] - 1, self.settings.keep, tokens.device)
+        first, patches = tokens[:, :1], tokens[:, 1:]
+        tokens = torch.cat([first, patches.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))], dim=1)
+        for block in vision.model.encoder.layers[:-1]:
+            tokens = block(tokens, None)
+        places, image = last_block(vision, tokens)
+        return vision.project(places), vision.project(image), kept
+
+    def _logits(self, vectors: Tensor) -> Tensor:
+        """[..., D] -> [..., C]"""
+        vectors = functional.normalize(vectors, dim=-1) * self.segmenter.clip.log_scale.exp()
+        return vectors @ self.concepts.to(vectors.dtype).T
+
+    def _of_places(self, logits: Tensor, labels: Tensor, exact: Tensor) -> Tensor:
+        known = labels >= 0
+        if not known.any():
+            return logits.sum() * 0.0
+        weight = torch.where(exact[known], 1.0, self.settings.roughly)
+        return (weight * self._cross_entropy(logits[known], labels[known])).mean()
+
+    def _of_regions(self, logits: Tensor, labels: Tensor, cells: Tensor, exact: Tensor) -> Tensor:
+        """Of cells that only show their concept somewhere: all their patches vote."""
+        inside = functional.one_hot(cells) * (~exact & (labels >= 0))[..., None]  # [B, K, cells]
+        count = inside.sum(dim=1)  # [B, cells]
+        means = inside.to(logits.dtype).mT @ logits / count.clamp(min=1)[..., None]  # [B, cells, C]
+        label = (inside * labels[..., None]).amax(dim=1)
+        if not count.any():
+            return logits.sum() * 0.0
+        return self._cross_entropy(means[count > 0], label[count > 0]).mean()
+
+    def _of_images(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of the class token [B, C]: the right answer is what the kept patches show, by area."""
+        counts = torch.zeros_like(logits).scatter_add(1, labels.clamp(min=0), (labels >= 0).to(logits))
+        excused = ((counts @ self.related.float()) > 0) & (counts == 0)
+        target = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        return -(target * logits.masked_fill(excused, -1e4).log_softmax(dim=-1)).sum(dim=1).mean()
+
+    def _of_words(self, sentences: Sequence[str], concepts: Tensor, meanings: Tensor) -> Tensor:
+        """One less the cosine with the word's place; for concepts also the cross-entropy with the other concepts."""
+        clip, named = self.segmenter.clip, concepts >= 0
+        vectors = clip.text_features(pad(clip.tokenizer(sentences)).to(concepts.device))
+        targets = torch.where(named[:, None], self.concepts[concepts.clamp(min=0)].to(meanings.dtype), meanings)
+        loss = (1 - functional.cosine_similarity(vectors.float(), targets.float(), dim=-1)).mean()
+        if named.any():
+            loss = loss + 0.5 * self._cross_entropy(self._logits(vectors[named]), concepts[named]).mean()
+        return loss
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """[N, C], [N] -> [N] in float32; concepts related to the right one are no answers."""
+        logits = logits.float().masked_fill(self.related[labels], float("-inf"))
+        return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def choose(batch: int, length: int, share: float, device: torch.device) -> Tensor:
+    """A random `share` of the patches of each picture, in their order [B, K]; all of them where it is 1."""
+    if share == 1:
+        return torch.arange(length, device=device).expand(batch, -1)
+    count = max(1, round(length * share))
+    return torch.rand(batch, length, device=device).argsort(dim=1)[:, :count].sort(dim=1).values
+
+
+def load(variant: Variant) -> MiniClip:
+    """Raises `WeightsError` for weights that are missing or do not fit, or are no ViT's."""
+    config: Config = variant.config
+    clip = _random(config) if variant.weights is None else Clip.load(variant.weights)
+    if not isinstance(clip.vision, ClipVit):
+        raise WeightsError(f"{variant.weights} has no vision transformer; load it with maskclip")
+    return MiniClip(clip, config).eval().requires_grad_(False)
+
+
+def save(segmenter: MiniClip, folder: str | os.PathLike[str]) -> None:
+    """The towers in half precision and the tokenizer, as transformers reads them."""
+    weights = {name: tensor.dtype for name, tensor in segmenter.clip.named_parameters()}
+    half = _copy(segmenter.clip).half()
+    assert weights.keys() == dict(half.named_parameters()).keys(), "a copy has the same parameters"
+    half.save(folder)
+
+
+def _copy(clip: Clip) -> Clip:
+    copied = Clip(clip.config, clip.tokenizer, mean=clip.mean, std=clip.std)
+    copied.load_state_dict(clip.state_dict())
+    return copied
+
+
+def _random(config: Config) -> Clip:
+    shape = TINY_VIT if config.architecture == "tiny" else BASE
+    tokenizer = Tokenizer.from_folder(find(EMBEDDED), shape.context)
+    content = shape.config()
+    content["text_config"]["bos_token_id"] = tokenizer.backend.bos_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Clip(content, tokenizer).eval()
+
+
+def _read(settings: Settings, dimension: int) -> tuple[Tensor, Tensor]:
+    if settings.words is None:
+        random = torch.Generator().manual_seed(0)
+        vectors = functional.normalize(torch.randn(settings.concepts, dimension, generator=random), dim=-1)
+        return vectors, torch.zeros(settings.concepts, settings.concepts, dtype=torch.bool)
+    try:
+        with safe_open(settings.words, "pt") as file:
+            vectors, related = file.get_tensor("concepts").float(), file.get_tensor("related")
+    except (OSError, SafetensorError) as error:
+        raise SettingError(f"objective.words {settings.words} cannot be read ({error}); prepare the words") from error
+    if vectors.shape[1] != dimension:
+        raise SettingError(
+            f"objective.words holds vectors of {vectors.shape[1]} numbers and the model has {dimension}; prepare others"
+        )
+    return vectors, related
+
+
+def _vit(clip: Clip) -> ClipVit:
+    assert isinstance(clip.vision, ClipVit), "load checks it"
+    return clip.vision
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "mini": Variant(
+        Config(),
+        EMBEDDED,
+        Inference(long_side=256, multiple=8, templates="vild14"),  # as maskclip/mini
+        "the embedded model, as its recipe trains it; maskclip/mini can do more with it",
+    ),
+    "tiny": Variant(Config("tiny"), None, Inference(short_side=64, templates="single"), "random weights, for tests"),
+}

@@ -1,0 +1,239 @@
+"""The predictor on a segmenter that knows colours: sizes, windows, batches, backgrounds, precision, bad files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lexiseg import catalog
+from lexiseg.errors import ImageError, SettingError, UnknownName, VocabularyError
+from lexiseg.inference.predictor import load
+from lexiseg.vocabulary import Vocabulary
+
+from .fakes import PLAIN, WORDS, Colours, Masks, Uncut, agreement, flag, predictor, truth
+
+
+@pytest.mark.parametrize("segmenter", [Colours, Uncut, Masks])
+def test_every_pixel_gets_the_nearest_colours_name(segmenter):
+    image = flag()
+    result = predictor(segmenter()).segment(image, WORDS)
+    assert agreement(result.labels, truth()) > 0.93  # but for the patches on borders
+    assert result.scores.dtype == np.float16
+    assert result.image is image
+    assert result.vocabulary == Vocabulary(WORDS)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 77), (77, 1), (5, 3), (33, 200)])
+@pytest.mark.parametrize("changes", [{}, {"short_side": 32}, {"window": 16}, {"window": 16, "blend": "logits"}])
+def test_label_maps_have_the_size_of_the_photograph(size, changes):
+    result = predictor(**changes).segment(np.full((*size, 3), (0, 255, 0), np.uint8), WORDS)
+    assert result.labels.shape == size
+    assert (result.labels == 1).all()
+
+
+def test_one_class_takes_every_pixel():
+    assert (predictor().segment(flag(), "blue").labels == 0).all()
+
+
+@pytest.mark.parametrize("stride", [None, 16, 8, 12])
+def test_windows_joined_as_features_see_what_the_whole_sees(stride):
+    whole = predictor().segment(flag(50, 70), WORDS)
+    joined = predictor(window=16, stride=stride).segment(flag(50, 70), WORDS)
+    assert np.array_equal(whole.labels, joined.labels)
+    assert np.allclose(whole.scores, joined.scores, rtol=2e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("segmenter", [Colours, Uncut, Masks])
+def test_windows_blended_as_logits_agree_with_the_whole(segmenter):
+    blended = predictor(segmenter(), window=16, blend="logits").segment(flag(), WORDS)
+    assert agreement(blended.labels, truth()) > 0.93
+
+
+def test_an_embedding_that_nobody_may_cut_is_blended_as_logits():
+    uncut = predictor(Uncut(), window=16).segment(flag(), WORDS)
+    logits = predictor(Uncut(), window=16, blend="logits").segment(flag(), WORDS)
+    assert np.array_equal(uncut.labels, logits.labels)
+
+
+def test_the_papers_order_upsamples_twice():
+    """Grid to network input, input to photograph: on a factor of three that is not one interpolation."""
+    image = flag(30, 30)
+    model = predictor(blend="logits", size=(12, 12))
+    logits = model.segmenter.classify(model.embed(image).views[0][1], model.embed_text(WORDS)).logits
+    resize = torch.nn.functional.interpolate
+    twice = resize(resize(logits, size=(12, 12), mode="bilinear"), size=(30, 30), mode="bilinear")
+    assert np.array_equal(model.segment(image, WORDS).labels, twice[0].argmax(0).numpy())
+
+
+@pytest.mark.parametrize("changes", [{}, {"window": 16}, {"window": 16, "blend": "logits"}])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
+def test_batches_of_many_sizes_give_what_single_images_give(changes, batch_size):
+    model = predictor(**changes)
+    sizes = [(48, 64), (32, 32), (48, 64), (20, 64), (32, 32), (64, 48), (5, 7)]
+    pictures = [np.roll(flag(*size), place, axis=1) for place, size in enumerate(sizes)]
+    together = list(model.segment_many(iter(pictures), WORDS, batch_size=batch_size))
+    assert len(together) == len(pictures)
+    for picture, result in zip(pictures, together, strict=True):
+        alone = model.segment(picture, WORDS)
+        assert np.array_equal(result.labels, alone.labels)
+        assert np.array_equal(result.scores, alone.scores)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_bad_file_does_not_stop_the_others(tmp_path, batch_size):
+    paths = [tmp_path / f"{place}.png" for place in range(5)]
+    for path in paths:
+        Image.fromarray(flag()).save(path)
+    paths[1].write_bytes(b"")
+    paths[3].write_text("no photograph")
+    skipped = []
+    results = predictor().segment_many(paths, WORDS, batch_size=batch_size, skip=lambda *given: skipped.append(given))
+    assert len(list(results)) == 3
+    assert [path for path, _ in skipped] == [paths[1], paths[3]]
+    assert "empty" in str(skipped[0][1])
+    results = predictor().segment_many(paths, WORDS, batch_size=batch_size)
+    next(results)
+    with pytest.raises(ImageError, match=r"1\.png"):
+        next(results)
+
+
+def test_nothing_in_nothing_out():
+    assert list(predictor().segment_many([], WORDS)) == []
+    with pytest.raises(SettingError, match="batch_size=0"):
+        list(predictor().segment_many([flag()], WORDS, batch_size=0))
+
+
+def test_words_change_without_looking_again():
+    segmenter = Colours()
+    model = predictor(segmenter)
+    questions = (WORDS, ["blue", "yellow"])
+    expected = [model.segment(flag(), words).labels for words in questions]
+    seen = model.embed(flag())
+    before = len(segmenter.batches)
+    for words, labels in zip(questions, expected, strict=True):
+        assert np.array_equal(model.classify(seen, words).labels, labels)
+    assert len(segmenter.batches) == before
+
+
+def test_windows_are_kept_for_other_words():
+    model = predictor(window=16, blend="logits")
+    seen = model.embed(flag())
+    for words in (WORDS, WORDS[::-1]):
+        assert np.array_equal(model.classify(seen, words).labels, model.segment(flag(), words).labels)
+
+
+def test_words_are_embedded_once_and_the_latest_are_kept():
+    segmenter = Colours()
+    model = predictor(segmenter)
+    for _ in range(3):
+        model.segment(flag(), WORDS)
+    assert len(segmenter.texts) == 1
+    model.segment(flag(), WORDS, background="white")
+    assert len(segmenter.texts) == 2
+    for place in range(40):
+        model.embed_text({f"{place}": "red"})
+    model.embed_text({"39": "red"})
+    assert len(segmenter.texts) == 42
+    model.embed_text(WORDS)
+    assert len(segmenter.texts) == 43
+
+
+def test_background_words_win_pixels_that_stay_unlabelled():
+    model = predictor()
+    assert (model.segment(flag(), "red, blue").labels != 255).all()
+    named = model.segment(flag(), "red, blue", background=["green", "yellow"])
+    expected = np.where(np.isin(truth(), (1, 3)), 255, np.where(truth() == 2, 1, 0))
+    assert agreement(named.labels, expected) > 0.93
+    vocabulary = Vocabulary("red, blue", background="green, yellow")
+    assert np.array_equal(model.segment(flag(), vocabulary).labels, named.labels)
+    assert (model.segment(flag(), vocabulary, background=()).labels != 255).all()
+
+
+def test_a_threshold_leaves_doubtful_pixels_unlabelled():
+    model = predictor(background_threshold=0.9)
+    doubtful = model.segment(flag(), "red, blue")
+    assert (doubtful.labels[:16, 26:36] == 255).all()  # green, as far from red as from blue
+    assert (doubtful.labels[:, :16] == 0).all()
+    assert (model.segment(flag(), "red, blue", threshold=0).labels != 255).all()
+    with pytest.raises(SettingError, match="threshold=2"):
+        model.segment(flag(), WORDS, threshold=2)
+
+
+def test_more_than_255_classes_widen_the_label_map():
+    dark = {f"dark {place}": "black" for place in range(300)}
+    result = predictor().segment(flag(), Vocabulary({**dark, "bright": "blue"}, shared_words=True))
+    assert result.labels.dtype == np.uint16
+    assert (result.labels[:, 45:] == 300).all()
+    assert (result.labels[:, :18] == 0).all()
+
+
+def test_results_are_deterministic():
+    model = predictor(window=16)
+    first, second = (model.segment(flag(), WORDS) for _ in range(2))
+    assert np.array_equal(first.labels, second.labels)
+    assert np.array_equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize("words", ["", "red, red", ["red", ""]])
+def test_words_that_cannot_be_used_are_refused(words):
+    with pytest.raises(VocabularyError):
+        predictor().segment(flag(), words)
+
+
+def test_settings_say_everything_that_decides_a_result_as_json():
+    model = predictor(window=16)
+    settings = json.loads(json.dumps(model.segment(flag(), WORDS).settings))
+    assert settings["model"] == "colours"
+    assert settings["config"] == {"scale": 30.0}
+    assert settings["inference"]["window"] == 16
+    assert settings["threshold"] is None
+    assert model.segment(flag(), WORDS, threshold=0.4).settings["threshold"] == 0.4
+    assert predictor(background_threshold=0.3).segment(flag(), WORDS).settings["threshold"] == 0.3
+    assert settings["dtype"] == "float32"
+    assert settings["device"] == "cpu"
+    assert len(settings["templates"]) == 16
+    assert predictor(templates="vild14").settings["templates"] != settings["templates"]
+
+
+def test_an_unknown_refiner_or_set_of_templates_is_found_at_once():
+    with pytest.raises(UnknownName, match="refiner"):
+        predictor(refine="no-such-refiner")
+    with pytest.raises(UnknownName, match="templates"):
+        predictor(templates="no-such-set")
+
+
+@pytest.fixture
+def shelf(monkeypatch):
+    """A method called "colours" on the shelf."""
+    module = types.ModuleType("lexiseg.methods.colours")
+    seen = {}
+
+    def fake_load(model, **given):
+        seen.update(given, model=model)
+        return Colours(), PLAIN
+
+    monkeypatch.setattr(catalog, "load", fake_load)
+    monkeypatch.setitem(sys.modules, "lexiseg.methods.colours", module)
+    return seen
+
+
+def test_load_hands_settings_on_and_remembers_them(shelf):
+    model = load("colours/mini", weights="w", preset="paper", device="cpu", dtype="fp32", key=1)
+    assert shelf == {"model": "colours/mini", "weights": "w", "preset": "paper", "key": 1}
+    assert model.name == "colours/mini"
+    assert model.settings["preset"] == "paper"
+    assert model.settings["weights"] == "w"
+    assert model.dtype == torch.float32
+
+
+def test_wrong_devices_and_precisions_are_said_before_anything_is_loaded(shelf):
+    for wrong in ({"device": "gpu"}, {"dtype": "fp8"}):
+        with pytest.raises(UnknownName):
+            load("colours/mini", **wrong)
+    assert not shelf

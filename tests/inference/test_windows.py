@@ -1,0 +1,185 @@
+"""Windows cover the picture as mmseg's do, and what they saw is put together without seams."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lexiseg.inference import windows
+from lexiseg.inference.windows import Box, boxes
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, MaskScores
+
+SIDES = st.integers(1, 300)
+
+
+@dataclass(frozen=True, eq=False)
+class Rich(DenseEmbedding):
+    grid_fields: ClassVar[tuple[str, ...]] = ("features", "keys")
+
+    keys: Tensor
+    image: Tensor
+    note: str
+
+
+def mmseg_boxes(height: int, width: int, crop: int, stride: int) -> list[Box]:
+    """specs/maskclip_zsseg.md §2.6, by hand."""
+    count_y = max(height - crop + stride - 1, 0) // stride + 1
+    count_x = max(width - crop + stride - 1, 0) // stride + 1
+    found = []
+    for row in range(count_y):
+        for column in range(count_x):
+            bottom, right = min(row * stride + crop, height), min(column * stride + crop, width)
+            found.append(Box(max(bottom - crop, 0), max(right - crop, 0), bottom, right))
+    return found
+
+
+@settings(deadline=None, max_examples=50)
+@given(SIDES, SIDES, st.integers(5, 120), st.integers(5, 120))
+def test_windows_are_mmsegs(height, width, window, stride):
+    stride = min(stride, window)
+    assert boxes((height, width), window, stride) == mmseg_boxes(height, width, window, stride)
+
+
+def test_the_papers_example_has_two_windows():
+    # specs/simseg_segclip_sseg_groupvit.md §6.2: 448 x 597, window 448, stride 224
+    assert boxes((448, 597), 448, 224) == [Box(0, 0, 448, 448), Box(0, 149, 448, 597)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(SIDES, SIDES, st.integers(9, 120), st.sampled_from([1, 8, 14, 16]))
+def test_windows_cover_every_pixel_and_lie_on_the_lattice(height, width, window, multiple):
+    seen = torch.zeros(height, width)
+    for box in boxes((height, width), window, multiple=multiple):
+        assert box.top % multiple == box.left % multiple == 0
+        assert max(box.size) <= max(
+            window, multiple, height if height <= window else 0, width if width <= window else 0
+        )
+        seen[box.top : box.bottom, box.left : box.right] += 1
+    assert seen.min() >= 1
+
+
+@pytest.mark.parametrize(("size", "window"), [((30, 40), None), ((30, 40), 40), ((1, 1), 8)])
+def test_a_picture_that_fits_has_one_window(size, window):
+    assert boxes(size, window) == [Box(0, 0, *size)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 200), st.integers(1, 200), st.sampled_from([16, 40, 64]), st.sampled_from([8, 24, 40]))
+def test_stitching_crops_of_one_grid_gives_it_back(height, width, window, stride):
+    patch = 8
+    grid = (math.ceil(height / patch), math.ceil(width / patch))
+    whole = torch.randn(1, 3, *grid)
+
+    def view(box: Box) -> DenseEmbedding:
+        top, left = box.top // patch, box.left // patch
+        bottom, right = math.ceil(box.bottom / patch), math.ceil(box.right / patch)
+        return DenseEmbedding(whole[..., top:bottom, left:right])
+
+    plan = boxes((height, width), window, min(stride, window), multiple=patch)
+    assert all(windows.fits(box, view(box), patch) for box in plan)
+    stitched = windows.stitch(((box, view(box)) for box in plan), (height, width), patch)
+    assert torch.allclose(stitched.features, whole, atol=1e-5)
+
+
+def test_overlaps_favour_the_window_whose_middle_is_nearer():
+    plan = boxes((8, 96), 64, 32, multiple=8)
+    views = [(box, DenseEmbedding(torch.full((1, 1, 1, 8), float(place)))) for place, box in enumerate(plan)]
+    blended = windows.stitch(views, (8, 96), 8).features[0, 0, 0]
+    assert blended[0] == 0
+    assert blended[-1] == 1
+    assert (blended.diff() >= 0).all()
+    assert 0 < blended[4] < 0.5 < blended[7] < 1
+
+
+def test_other_fields_are_averaged_or_kept_and_types_stay():
+    def view(value: float) -> Rich:
+        grid = torch.full((1, 2, 1, 1), value, dtype=torch.bfloat16)
+        return Rich(grid, grid[:, :0], torch.tensor([[value, 1.0]]), "first" if value == 1 else "second")
+
+    plan = boxes((8, 16), 8, 8, multiple=8)
+    stitched = windows.stitch(zip(plan, [view(1.0), view(3.0)], strict=True), (8, 16), 8)
+    assert stitched.features.dtype == torch.bfloat16
+    assert stitched.features[0, 0].tolist() == [[1, 3]]
+    assert stitched.keys.shape == (1, 0, 1, 2)
+    assert stitched.image.tolist() == [[2, 1]]
+    assert stitched.note == "first"
+
+
+def test_windows_of_another_lattice_do_not_fit():
+    assert not windows.fits(Box(0, 0, 32, 32), DenseEmbedding(torch.zeros(1, 2, 3, 4)), 8)
+    assert not windows.fits(Box(0, 0, 32, 32), object(), 8)
+
+
+def test_rows_cut_every_grid_field():
+    embedding = Rich(torch.randn(1, 2, 5, 3), torch.randn(1, 4, 5, 3), torch.zeros(1, 2), "x")
+    cut = windows.rows(embedding, 1, 4)
+    assert torch.equal(cut.features, embedding.features[:, :, 1:4])
+    assert torch.equal(cut.keys, embedding.keys[:, :, 1:4])
+    assert cut.image is embedding.image
+
+
+def test_taking_one_image_reaches_into_nested_values():
+    embedding = Rich(torch.randn(3, 2, 4, 4), torch.randn(3, 1, 4, 4), torch.randn(3, 2), "x")
+    one = windows.take({"a": [embedding, torch.arange(5)], "b": (torch.arange(3), 7)}, 1, 3)
+    assert torch.equal(one["a"][0].features, embedding.features[1:2])
+    assert torch.equal(one["a"][0].image, embedding.image[1:2])
+    assert len(one["a"][1]) == 5
+    assert one["b"] == (torch.tensor([1]), 7)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_found(wrong):
+    sound = DenseEmbedding(torch.zeros(1, 2, 2, 2))
+    broken = DenseEmbedding(torch.full((1, 2, 2, 2), wrong))
+    assert windows.is_finite(sound)
+    assert not windows.is_finite(broken)
+    assert not windows.is_finite({"a": (torch.zeros(2), [torch.tensor([wrong])])})
+
+
+@pytest.mark.parametrize("budget", [1, 3000, 10**9])
+@pytest.mark.parametrize("masks", [False, True])
+def test_blended_rows_are_the_mean_over_windows(budget, masks):
+    size, plan = (45, 70), boxes((45, 70), 32, 20)
+    generator = torch.Generator().manual_seed(0)
+
+    def result() -> DenseLogits | MaskScores:
+        grid = torch.randn(1, 4, 4, 4, generator=generator)
+        return MaskScores(grid, torch.rand(1, 4, 3, generator=generator)) if masks else DenseLogits(grid)
+
+    results = [(box, result()) for box in plan]
+    total, cover = torch.zeros(4, *size), torch.zeros(size)
+    for box, found in results:
+        grid = found.masks if isinstance(found, MaskScores) else found.logits
+        full = F.interpolate(grid, size=box.size, mode="bilinear", align_corners=False)[0]
+        if isinstance(found, MaskScores):
+            inside = full.sigmoid()
+            full = torch.cat([torch.einsum("nc,nyx->cyx", found.scores[0], inside), inside.sum(0, keepdim=True)])
+        total[:, box.top : box.bottom, box.left : box.right] += full
+        cover[box.top : box.bottom, box.left : box.right] += 1
+    done = 0
+    for first, band in windows.blend_rows(iter(results), size, budget):
+        assert first == max(0, done - 1)
+        assert torch.allclose(band, (total / cover)[:, first : first + band.shape[1]], atol=1e-5)
+        done = first + band.shape[1]
+    assert done == size[0]
+
+
+def test_windows_are_asked_for_when_their_rows_are_due():
+    plan, asked = boxes((96, 32), 32, 32), []
+
+    def results():
+        for box in plan:
+            asked.append(box.top)
+            yield box, DenseLogits(torch.zeros(1, 2, 4, 4))
+
+    for first, band in windows.blend_rows(results(), (96, 32), 2 * 32 * 8):
+        assert max(asked) <= first + band.shape[1] + 32
+    assert asked == [0, 32, 64]
