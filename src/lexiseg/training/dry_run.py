@@ -1,0 +1,165 @@
+"""dry_run: what a recipe would cost, found out before anything is spent."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lexiseg.errors import OutputError
+from lexiseg.training import random_state
+from lexiseg.training.building import Build, build
+from lexiseg.training.distributed import processes
+from lexiseg.training.protocols import DataSource
+from lexiseg.training.recipe import Recipe
+from lexiseg.training.trainer import Trainer, open_data
+
+__all__ = ["DryRun", "Stage", "dry_run"]
+
+_MOMENTS = {"adamw": 2, "sgd": 1}  # tensors of a parameter's size that the optimiser keeps
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage would cost."""
+
+    trained: int  # parameters
+    frozen: int  # parameters
+    steps: int
+    samples: int  # steps times batch size
+    epochs: float
+    model_bytes: int  # weights, gradients, moments and averages
+    peak_bytes: int  # of a real step: on a GPU what torch allocated, on a CPU the whole process
+    checkpoint_bytes: int
+    seconds_per_step: float  # a median over few steps
+    data: dict[str, Any]  # the manifest
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_per_step * self.steps
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The cost of all stages, and whether there is room for the checkpoints."""
+
+    out: Path
+    stages: tuple[Stage, ...]
+    disk_bytes: int  # needed for checkpoints and model
+    free_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    def lines(self) -> list[str]:
+        """The report, a line for each fact."""
+        lines = []
+        for number, stage in enumerate(self.stages, start=1):
+            lines += [f"stage {number} of {len(self.stages)}"] if len(self.stages) > 1 else []
+            lines += [
+                f"parameters  {stage.trained:,} trained, {stage.frozen:,} frozen",
+                f"steps       {stage.steps:,}, {stage.samples:,} samples, {stage.epochs:.2f} epochs",
+                f"memory      {_size(stage.model_bytes)} for the model, {_size(stage.peak_bytes)} at the peak",
+                f"time        {stage.seconds_per_step:.3g} s a step, about {timedelta(seconds=round(stage.seconds))}",
+            ]
+        return [*lines, f"disk        {_size(self.disk_bytes)} needed, {_size(self.free_bytes)} free at {self.out}"]
+
+
+def dry_run(
+    recipe: Recipe | Sequence[Recipe], out: str | os.PathLike[str], *, build: Build = build, steps: int = 3
+) -> DryRun:
+    """Checks every path, builds everything, and takes a few real steps that are thrown away; writes nothing.
+
+    steps: to measure, after one to warm up.
+
+    Raises whatever `train` would: `DataError` for a path that is missing, `OutputError` for a folder that cannot be
+    written or has no room, `WeightsError`, `SettingError`.
+    """
+    recipes = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+    free = _free(Path(out))
+    with processes(recipes[0]) as accelerator:
+        sources = [open_data(each, accelerator) for each in recipes]  # all of them before any model is built
+        stages = tuple(_measure(each, source, build, steps) for each, source in zip(recipes, sources, strict=True))
+    needed = max(
+        stage.checkpoint_bytes * (each.keep + 1) for stage, each in zip(stages, recipes, strict=True)
+    )  # the new one is complete before the oldest one goes
+    if needed > free:
+        raise OutputError(
+            f"{out} has {_size(free)} free, and the checkpoints need {_size(needed)}; free space or keep fewer"
+        )
+    return DryRun(Path(out), stages, needed, free)
+
+
+def _measure(recipe: Recipe, source: DataSource, build: Build, steps: int) -> Stage:
+    with processes(recipe) as accelerator:
+        random_state.seed(recipe.seed, rank=0)
+        objective = build(recipe).objective
+        trainer = Trainer(recipe, objective, source=source, accelerator=accelerator)
+        seconds = _seconds_per_step(trainer, steps)
+        saved = trainer.checkpoint()
+    trained, frozen = (_parameters(objective, trained=which) for which in (True, False))
+    kept = 2 + _MOMENTS[recipe.optimiser.name] + (recipe.ema is not None)  # weights, gradients, moments, averages
+    return Stage(
+        trained=trained,
+        frozen=frozen,
+        steps=recipe.steps,
+        samples=recipe.steps * recipe.batch_size,
+        epochs=recipe.steps * recipe.batch_size / source.samples_per_epoch,
+        model_bytes=_FLOAT * (trained * kept + frozen),
+        peak_bytes=_peak(),
+        checkpoint_bytes=sum(t.nbytes for tensors in saved.tensors.values() for t in tensors.values()),
+        seconds_per_step=seconds,
+        data=source.manifest(),
+    )
+
+
+def _seconds_per_step(trainer: Trainer, steps: int) -> float:
+    """The median of real steps, data included, without the first one."""
+    times = []
+    last = time.perf_counter()
+    for batch, position in islice(trainer.stream(), min(steps + 1, trainer.recipe.steps)):
+        trainer.take_step(batch)
+        trainer.position = position
+        times.append(time.perf_counter() - last)
+        last = time.perf_counter()
+    measured = sorted(times[1:] or times)
+    return measured[len(measured) // 2]
+
+
+def _free(out: Path) -> int:
+    """Bytes free where `out` is or will be; raises `OutputError` where nothing can be written there."""
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OutputError(f"{there} is not a folder that can be written; choose another place for {out}")
+    return shutil.disk_usage(there).free
+
+
+def _parameters(objective: nn.Module, *, trained: bool) -> int:
+    return sum(each.numel() for each in objective.parameters() if each.requires_grad == trained)
+
+
+def _peak() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if os.uname().sysname == "Darwin" else 1024  # getrusage counts bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,227 @@
+"""Recipe: everything an experimenter edits about a training run, as one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lexiseg import settings
+from lexiseg.errors import SettingError, UnknownName
+
+__all__ = ["Group", "Optimiser", "Recipe", "Schedule", "change", "check", "describe", "differences"]
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW (decoupled weight decay) or SGD with momentum."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    rate: float = 1e-3  # learning rate at the top of the schedule
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw
+    epsilon: float = 1e-8  # adamw
+    momentum: float = 0.9  # sgd
+
+
+@dataclass(frozen=True)
+class Group:
+    """A rule for the parameters whose name a glob matches.
+
+    All rules are applied in order; a later one overrides what an earlier one said, and None says nothing.
+    """
+
+    names: tuple[str, ...]  # globs: "*.bias", "segmenter.text.*"
+    rate: float | None = None  # times the optimiser's rate
+    weight_decay: float | None = None
+    frozen: bool | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The factor on the learning rate, by step: from 0 to 1 in a straight line, then down to `floor`."""
+
+    name: Literal["constant", "cosine", "poly"] = "cosine"
+    warmup: float = 0.0  # fraction of the steps, 0-1
+    floor: float = 0.0  # fraction of the rate at the last step, 0-1
+    power: float = 0.9  # poly
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training run, or one stage of it. `steps`, `batch_size` and `data` have no default: they are the experiment."""
+
+    # what is trained
+    model: str  # "method/variant"
+    config: Any = None  # the method's frozen Config; None: the variant's own
+    weights: str | None = None  # hub id, folder or file to start from; None: the variant's own
+    from_scratch: bool = False  # random weights, whatever the variant names
+    objective: Any = None  # the frozen settings of the method's Objective
+    teacher: str | None = None  # "method/variant" or a folder, for objectives that learn from another model
+
+    # on what, how long
+    data: Any  # a frozen `DataDescription`
+    steps: int
+    batch_size: int  # samples in a step, over all processes
+    seed: int = 0
+    max_bad_fraction: float = 0.01  # of the samples, 0-1: broken ones are skipped until there are more than this
+
+    # how
+    optimiser: Optimiser = Optimiser()
+    groups: tuple[Group, ...] = ()
+    schedule: Schedule = Schedule()
+    precision: Literal["fp32", "bf16", "fp16", "bf16_weights"] = "fp32"  # see `forward.Forward`
+    accumulate: int = 1  # pieces that each process's part of a batch is cut into, each with a loss of its own
+    cache: int | None = None  # samples in a piece of gradient caching; None: off
+    clip: float | None = None  # norm of all gradients together
+    ema: float | None = None  # decay of the averaged weights, which are then the result
+    batchnorm_batches: int = 0  # batches to measure the statistics of the averaged weights with, at the end
+    unused_parameters: bool = False  # some trained parameters get no gradient in some steps (many processes only)
+
+    # what is kept and measured
+    checkpoint_every: int = 500  # steps
+    keep: int = 2  # checkpoints
+    log_every: int = 20  # steps
+    evaluate_every: int | None = None  # steps
+    max_nonfinite: int = 10  # steps skipped for a loss or gradient that is not finite, before the run stops
+    benchmarks: tuple[str, ...] = ()  # names of benchmarks/ to report
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "checkpoint_every", "keep", "log_every"):
+            _require(self, name, getattr(self, name) >= 1, "give 1 or more")
+        for name in ("cache", "evaluate_every"):
+            _require(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "give 1 or more, or none")
+        _require(self, "ema", self.ema is None or 0 <= self.ema < 1, "give a decay from 0 up to, not including, 1")
+        _require(self, "clip", self.clip is None or self.clip > 0, "give a norm above 0, or none")
+        _require(self, "max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "give a fraction, 0 to 1")
+        _require(self, "max_nonfinite", self.max_nonfinite >= 0, "give 0 or more")
+        _require(self, "schedule.warmup", 0 <= self.schedule.warmup <= 1, "give a fraction of the steps, 0 to 1")
+
+
+# changing these cannot change the weights that come out
+_HARMLESS = {
+    "benchmarks",
+    "checkpoint_every",
+    "evaluate_every",
+    "keep",
+    "log_every",
+    "max_bad_fraction",
+    "max_nonfinite",
+}
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with settings changed by name, as `--set` gives them.
+
+    A name that the recipe itself lacks is looked for in `objective`, `data` and `config`, in that order, so that
+    "words" can stand for "objective.words". Raises `UnknownName` and `SettingError` as `lexiseg.settings.change` does.
+    """
+    for key, value in changes.items():
+        if recipe.config is None and _head(key) not in _fields(recipe, ("objective", "data")):
+            recipe = _with_config(recipe)
+        recipe = settings.change(recipe, {_full_key(recipe, key): value})
+    return recipe
+
+
+def check(recipe: Recipe, *, world: int = 1, contrastive: bool = True) -> None:
+    """Raises `SettingError` for settings that do not go together, with `world` processes."""
+    share, rest = divmod(recipe.batch_size, world)
+    if rest:
+        raise SettingError(f"batch_size {recipe.batch_size} cannot be shared by {world} processes; give a multiple")
+    if recipe.accumulate > share:
+        raise SettingError(
+            f"accumulate {recipe.accumulate} is more than the {share} samples that a process has; give less"
+        )
+    if recipe.cache is not None and recipe.accumulate > 1:
+        raise SettingError(f"cache {recipe.cache} and accumulate {recipe.accumulate} exclude each other; drop one")
+    if recipe.cache is not None and not contrastive:
+        raise SettingError(
+            f"cache {recipe.cache} needs an objective with embed() and loss(), which {recipe.model}'s is not; "
+            "use accumulate"
+        )
+    if recipe.batchnorm_batches and recipe.ema is None:
+        raise SettingError(f"batchnorm_batches {recipe.batchnorm_batches} is for averaged weights; set ema, or give 0")
+
+
+def describe(value: Any) -> Any:
+    """A recipe, or anything in it, as plain JSON; dataclasses carry their class's name as "kind"."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: describe(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): describe(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [describe(inner) for inner in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def differences(old: Sequence[Any], new: Sequence[Any]) -> list[str]:
+    """What changed between two described tuples of stages and could change the result: "steps: 100 -> 200"."""
+    before, after = _flat(list(old)), _flat(list(new))
+    changed = [
+        key for key in [*before, *(key for key in after if key not in before)] if before.get(key) != after.get(key)
+    ]
+    several = max(len(old), len(new)) > 1
+    lines = []
+    for key in changed:
+        stage, _, name = key.partition(".")
+        if name.partition(".")[0] in _HARMLESS or "workers" in name.split("."):
+            continue
+        label = f"stage {int(stage) + 1} {name}" if several else name
+        lines.append(f"{label}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}")
+    return lines
+
+
+def _require(recipe: Recipe, name: str, holds: bool, advice: str) -> None:
+    if not holds:
+        value = recipe
+        for part in name.split("."):
+            value = getattr(value, part)
+        raise SettingError(f"{name} is {value!r}; {advice}")
+
+
+def _head(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _fields(recipe: Recipe, parts: Sequence[str]) -> set[str]:
+    """The fields of the recipe itself and of those parts of it that are there."""
+    holders = [recipe, *(getattr(recipe, part) for part in parts)]
+    return {field.name for holder in holders if holder is not None for field in dataclasses.fields(holder)} - {"config"}
+
+
+def _with_config(recipe: Recipe) -> Recipe:
+    """The variant's own config written out, so that its fields can be changed."""
+    from lexiseg import catalog
+
+    _, variant = catalog.resolve(recipe.model, weights=recipe.weights)
+    return dataclasses.replace(recipe, config=variant.config)
+
+
+def _full_key(recipe: Recipe, key: str) -> str:
+    head = _head(key)
+    if head in {field.name for field in dataclasses.fields(recipe)}:
+        return key
+    known = settings.names(recipe)
+    for part in ("objective", "data", "config"):
+        holder = getattr(recipe, part)
+        if holder is not None and head in {field.name for field in dataclasses.fields(holder)}:
+            return f"{part}.{key}"
+    raise UnknownName("setting", key, known)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items: list[tuple[str, Any]] = list(value.items())
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat.update(_flat(inner, f"{prefix}.{key}" if prefix else key))
+    return flat

@@ -1,0 +1,100 @@
+"""A recipe's names become an objective, and what it trained becomes a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import ModuleType
+
+import pytest
+import toy
+from torch import nn
+
+from lexiseg import catalog
+from lexiseg.errors import SettingError, UnknownName
+from lexiseg.segmenter import Inference, Variant
+from lexiseg.training.building import build
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    temperature: float = 0.07
+
+
+class Segmenter(nn.Module):
+    def __init__(self, config, weights):
+        super().__init__()
+        self.config, self.weights = config, weights
+        self.layer = nn.Linear(config.width, config.width)
+
+
+class Objective(nn.Module):
+    def __init__(self, segmenter, settings=None, *, teacher=None):
+        super().__init__()
+        self.segmenter, self.settings, self.teacher = segmenter, settings, teacher
+
+
+@pytest.fixture
+def method(monkeypatch):
+    """A method "lesson" on the shelf, with one variant whose weights are a hub id."""
+    module = ModuleType("lexiseg.methods.lesson")
+    module.Config = Config
+    module.VARIANTS = {"big": Variant(Config(), "hub/weights", Inference(short_side=7))}
+    module.load = lambda variant: Segmenter(variant.config, variant.weights)
+    module.save = lambda segmenter, folder: (folder / "layer").write_text(str(segmenter.layer.in_features))
+    module.Objective = Objective
+    real_names, real_get = catalog.names, catalog.get
+    monkeypatch.setattr(catalog, "names", lambda shelf: [*real_names(shelf), "lesson"])
+    monkeypatch.setattr(catalog, "get", lambda shelf, name: module if name == "lesson" else real_get(shelf, name))
+    return module
+
+
+def test_the_objective_gets_the_segmenter_and_its_settings(method):
+    built = build(toy.recipe(model="lesson/big", objective=Settings(0.1)))
+    assert built.objective.settings == Settings(0.1)
+    assert (built.objective.segmenter.config, built.objective.segmenter.weights) == (Config(2), "hub/weights")
+    assert built.objective.teacher is None
+
+
+def test_config_and_weights_of_the_recipe_replace_the_variants(method):
+    segmenter = build(toy.recipe(model="lesson/big", config=Config(5), weights="mine")).objective.segmenter
+    assert (segmenter.config, segmenter.weights) == (Config(5), "mine")
+    assert build(toy.recipe(model="lesson/big", from_scratch=True)).objective.segmenter.weights is None
+
+
+def test_a_teacher_is_loaded_frozen_with_how_its_pictures_are_treated(method):
+    segmenter, inference = build(toy.recipe(model="lesson/big", teacher="lesson/big")).objective.teacher
+    assert not segmenter.training
+    assert not any(p.requires_grad for p in segmenter.parameters())
+    assert inference.short_side == 7
+
+
+def test_the_folder_says_which_method_and_recipe_it_came_from(method, tmp_path):
+    build(toy.recipe(model="lesson/big", config=Config(3))).save(tmp_path)
+    described = json.loads((tmp_path / "lexiseg.json").read_text())
+    assert (described["method"], described["config"]) == ("lesson", {"width": 3})
+    assert described["recipe"]["steps"] == 12
+    assert described["inference"]["short_side"] == 7
+
+
+def test_an_export_hook_decides_what_is_saved(method, tmp_path):
+    built = build(toy.recipe(model="lesson/big"))
+    built.objective.export = lambda: Segmenter(Config(9), None)
+    built.save(tmp_path)
+    assert (tmp_path / "layer").read_text() == "9"
+
+
+def test_a_method_that_does_not_train_is_named(method):
+    del method.Objective
+    with pytest.raises(SettingError, match="lesson has nothing to train"):
+        build(toy.recipe(model="lesson/big"))
+
+
+def test_an_unknown_model_is_answered_with_the_nearest(method):
+    with pytest.raises(UnknownName, match="lesson/big"):
+        build(toy.recipe(model="lesson/bog"))
