@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lexiseg.segmenter import MaskScores as MaskScores
     from lexiseg.segmenter import Segmenter as Segmenter
     from lexiseg.segmenter import TextClassifier as TextClassifier
+    from lexiseg.training.recipe import Recipe as Recipe
+    from lexiseg.training.train import train as train
     from lexiseg.vocabulary import Vocabulary as Vocabulary
 
 __version__ = "0.1.0"
@@ -32,11 +34,13 @@ _HOMES = {
     "Inference": "lexiseg.segmenter",
     "MaskScores": "lexiseg.segmenter",
     "Predictor": "lexiseg.inference.predictor",
+    "Recipe": "lexiseg.training.recipe",
     "Segmentation": "lexiseg.segmentation",
     "Segmenter": "lexiseg.segmenter",
     "TextClassifier": "lexiseg.segmenter",
     "Vocabulary": "lexiseg.vocabulary",
     "load": "lexiseg.inference.predictor",
+    "train": "lexiseg.training.train",
 }
 
 __all__ = ["LexisegError", "__version__", *sorted(_HOMES)]

@@ -63,6 +63,10 @@ class Benchmark:
     train: str | None = "train"
     options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
+    def open(self, root: str | os.PathLike[str], **choices: Any) -> Opened:
+        """`open` below, for callers that have the benchmark from the catalog."""
+        return open(self.name, root, **choices)
+
     def chosen(self, options: Mapping[str, str]) -> Benchmark:
         """With the options applied; raises `UnknownName` for an option or choice that does not exist."""
         changed = self

@@ -1,0 +1,79 @@
+"""BenchmarkData: the training split of a benchmark as what a recipe trains on, with all, some or none of its labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lexiseg import catalog
+from lexiseg.data.dense import MASKCLIP_PLUS, DenseAugmentation, DenseSource, Relabelling
+from lexiseg.data.descriptions import Workers
+from lexiseg.data.loader import Loader
+from lexiseg.errors import SettingError
+
+__all__ = ["BenchmarkData"]
+
+_ONE_WORKER = Workers(number=1)
+
+Labels = Literal["all", "seen", "zero_shot", "annotation_free", "none"]
+
+
+@dataclass(frozen=True)
+class BenchmarkData:
+    """Photographs and label maps of a benchmark's official download, augmented together.
+
+    benchmark: its name in `benchmarks/`. root: the folder its data lie below.
+    split: of the benchmark; None is the one it names for training.
+    wording: see `benchmarks`; None is the benchmark's own.
+    labels: which of them the model is told
+        all              every class
+        seen             classes that the zero-shot split keeps from training are ignored
+        zero_shot        those classes are unlabelled, for pseudo-labels to fill; the seen keep their labels
+        annotation_free  all classes are unlabelled, while unscored pixels are still left out (MaskCLIP+ as released)
+        none             every pixel is unlabelled: no label map is read
+
+    Raises `SettingError` when opened for "seen" or "zero_shot" of a benchmark without such a split.
+    """
+
+    benchmark: str
+    root: str = "data"
+    split: str | None = None
+    wording: str | None = None
+    labels: Labels = "all"
+    augmentation: DenseAugmentation = MASKCLIP_PLUS
+    workers: Workers = _ONE_WORKER
+
+    def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
+        return Loader(
+            self.source(),
+            batch_size=batch_size,
+            seed=seed,
+            workers=self.workers.number,
+            kind=self.workers.kind,
+            max_bad_fraction=max_bad_fraction,
+        )
+
+    def source(self) -> DenseSource:
+        benchmark = catalog.get("benchmarks", self.benchmark).BENCHMARK
+        split = benchmark.train if self.split is None else self.split
+        if split is None:
+            raise SettingError(f"{self.benchmark} has no training split; name one of its splits with data.split")
+        opened = benchmark.open(self.root, split=split, wording=self.wording)
+        facts = {**opened.facts, "labels": self.labels}
+        if self.labels == "none":
+            return DenseSource((), self.augmentation, unlabelled=opened.samples, facts=facts)
+        return DenseSource(opened.samples, self.augmentation, relabel=self._relabelling(opened), facts=facts)
+
+    def _relabelling(self, opened: Any) -> Relabelling:
+        if self.labels == "annotation_free":
+            return Relabelling(ignore=opened.ignore, suppressed=tuple(range(len(opened.names))))
+        if self.labels == "all":
+            return Relabelling(ignore=opened.ignore)
+        unseen = opened.subsets.get("unseen")
+        if unseen is None:
+            raise SettingError(
+                f"{self.benchmark} keeps no classes from training; labels={self.labels} needs a zero-shot split, "
+                "for example voc_15_5"
+            )
+        told = {"seen": {"hidden": unseen}, "zero_shot": {"suppressed": unseen}}[self.labels]
+        return Relabelling(ignore=opened.ignore, **told)
