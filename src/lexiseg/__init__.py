@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lexiseg.errors import LexisegError
 
 if TYPE_CHECKING:
+    from lexiseg.evaluation.evaluate import evaluate as evaluate
     from lexiseg.inference.predictor import Predictor as Predictor
     from lexiseg.inference.predictor import load as load
     from lexiseg.segmentation import Segmentation as Segmentation
@@ -39,6 +40,7 @@ _HOMES = {
     "Segmenter": "lexiseg.segmenter",
     "TextClassifier": "lexiseg.segmenter",
     "Vocabulary": "lexiseg.vocabulary",
+    "evaluate": "lexiseg.evaluation.evaluate",
     "load": "lexiseg.inference.predictor",
     "train": "lexiseg.training.train",
 }

@@ -10,6 +10,8 @@ A method's file offers
     load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
     save(segmenter, folder)     writes what `load` reads back
     Objective                   model and losses, for methods that train
+    OWN_BACKGROUND              True where `classify` fills in the background by the method's own rule
+    CLASSIFY_SETTINGS           fields of Config that `classify` alone reads: a sweep over them embeds once
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""What decides a number, as nested JSON values: the same facts, the same number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from lexiseg.encoders.text_cache import hash_tensors
+
+__all__ = ["differences", "flat", "weights_digest"]
+
+ABSENT = "(not there)"
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(dotted key, value in the first, value in the second) for each that differs, in the order of the first."""
+    one, other = dict(flat(first)), dict(flat(second))
+    keys = [*one, *(key for key in other if key not in one)]
+    found = ((key, one.get(key, ABSENT), other.get(key, ABSENT)) for key in keys)
+    return [(key, a, b) for key, a, b in found if a != b]
+
+
+def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves by dotted key; lists are leaves."""
+    for key, value in facts.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def weights_digest(segmenter: object) -> str | None:
+    """Hash of all weights; None for a segmenter that has none."""
+    return hash_tensors(segmenter.state_dict())[:16] if isinstance(segmenter, nn.Module) else None

@@ -1,0 +1,116 @@
+"""oracle: masks named by the ground truth, from files and from a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluation.pictures import TWO, folder, label
+from lexiseg import catalog
+from lexiseg.errors import DataError, SettingError, UnknownName
+from lexiseg.evaluation.oracle import oracle
+from lexiseg.evaluation.result import Result
+from lexiseg.metrics.confusion import Confusion
+from lexiseg.metrics.oracle import label_proposals
+from lexiseg.metrics.scores import score
+from lexiseg.segmenter import DenseLogits, MaskScores
+
+CLASSES = ["red", "green", "blue"]
+TRUTHS = {key: label(truth, CLASSES) for key, (_, truth) in TWO.items()}
+
+
+def of(masks: Any, data: Path, **arguments: Any) -> Result:
+    return oracle(masks, "folder", data=data, device="cpu", dtype="fp32", **arguments)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """The truth itself under other numbers, but that one picture is one part as a whole."""
+    (tmp_path / "parts").mkdir()
+    Image.fromarray((TRUTHS["one"] + 7).astype(np.uint8)).save(tmp_path / "parts" / "one.png")
+    Image.fromarray(np.zeros_like(TRUTHS["two"])).save(tmp_path / "parts" / "two.png")
+    return tmp_path / "parts"
+
+
+@pytest.fixture
+def proposals(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    (tmp_path / "proposals").mkdir()
+    for key, truth in TRUTHS.items():
+        masks = random.random((5, *truth.shape)).astype(np.float32)
+        np.savez_compressed(tmp_path / "proposals" / f"{key}.npz", masks=masks)
+    return tmp_path / "proposals"
+
+
+def test_each_part_gets_the_class_of_most_of_its_pixels(two: Path, parts: Path) -> None:
+    result = of(parts, two)
+    # "one" is all right; "two" has two red, three green and one blue pixel, and is green as a whole
+    assert result["pixel_accuracy"] == pytest.approx((5 + 3) / 11)
+    assert result.facts["protocol"] == {"name": "oracle", "assign": "hard", "average": "present_or_predicted"}
+
+
+@pytest.mark.parametrize("assign", ["hard", "soft"])
+def test_proposals_are_assigned_as_the_metric_does(two: Path, proposals: Path, assign: str) -> None:
+    expected = Confusion.empty(3)
+    for key, truth in TRUTHS.items():
+        masks = np.load(proposals / f"{key}.npz")["masks"]
+        expected.update(label_proposals(masks, truth, 3, assign=assign), truth)
+    assert of(proposals, two, assign=assign)["miou"] == pytest.approx(score(expected.tallies)["miou"])
+
+
+def test_results_of_oracles_are_kept(two: Path, parts: Path, tmp_path: Path) -> None:
+    result = of(parts, two, out=tmp_path / "oracle.json")
+    assert Result.load(tmp_path / "oracle.json").scores == result.scores
+    assert of(parts, two, out=tmp_path / "oracle.json", resume=True).scores == result.scores
+
+
+def test_masks_of_a_model_are_taken_whatever_it_would_call_them(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = catalog.get("methods", "colours").Colours
+    classify = colours.classify
+
+    def masks(self: Any, embedding: Any, classifier: Any) -> MaskScores:
+        logits: DenseLogits = classify(self, embedding, classifier)
+        right = logits.logits.argmax(1, keepdim=True)
+        each = [40.0 * (right == place) - 20.0 for place in range(3)]
+        import torch
+
+        return MaskScores(torch.cat(each, 1), torch.ones(1, 3, 3))  # no mask knows its class
+
+    monkeypatch.setattr(colours, "classify", masks)
+    result = of("colours/plain", two)
+    # the model's own parts: what it had right (8 pixels), as no part of "one" or "two" is mostly of another class
+    assert result["pixel_accuracy"] == pytest.approx(8 / 11)
+
+
+def test_a_model_without_masks_is_refused(two: Path) -> None:
+    with pytest.raises(SettingError, match="labels places, not masks"):
+        of("colours/plain", two)
+
+
+def test_masks_that_are_missing_damaged_or_of_another_size_are_named(two: Path, parts: Path) -> None:
+    with pytest.raises(SettingError, match="parts of a label map"):
+        of(parts, two, assign="soft")
+    with pytest.raises(UnknownName, match="assignment"):
+        of(parts, two, assign="har")
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(parts / "one.png")
+    with pytest.raises(DataError, match=r"masks of one are \[2, 2\] and its label map is \[2, 3\]"):
+        of(parts, two)
+    (parts / "one.png").unlink()
+    with pytest.raises(DataError, match="no masks for one"):
+        of(parts, two)
+    (parts / "one.npz").write_bytes(b"no array")
+    with pytest.raises(DataError, match=r"one\.npz cannot be read"):
+        of(parts, two)
+
+
+def test_all_classes_are_scored_with_the_background(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", {"one": (("rg",), ("rg",))})
+    (data / "classes.json").write_text(json.dumps({"0": "red", "1": "background"}))
+    (tmp_path / "parts").mkdir()
+    Image.fromarray(np.array([[3, 4]], np.uint8)).save(tmp_path / "parts" / "one.png")
+    assert of(tmp_path / "parts", data)["miou"] == 1

@@ -1,0 +1,138 @@
+"""Protocols are data: what they name exists, and they say what the papers' code does."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from lexiseg import catalog, settings
+from lexiseg.benchmarks import _benchmark, _classes
+from lexiseg.encoders.templates import templates
+from lexiseg.errors import SettingError, UnknownName
+from lexiseg.evaluation.protocols import LEXISEG, Protocol, named, protocol
+from lexiseg.evaluation.published import STUDIES
+from lexiseg.inference.preprocess import target_size
+from lexiseg.inference.windows import boxes
+from lexiseg.metrics.scores import AVERAGES
+from lexiseg.segmenter import Inference
+
+EVERY = [study.protocol(benchmark) for study in STUDIES for benchmark in study.rows]
+FIELDS = {field.name for field in dataclasses.fields(Inference)}
+
+
+def inference(chosen: Protocol) -> Inference:
+    own = {key: value for key, value in chosen.settings.items() if key in FIELDS}
+    return settings.change(Inference(), own)
+
+
+def title(chosen: Protocol) -> str:
+    return f"{chosen.method} {chosen.name} {chosen.benchmark}"
+
+
+@pytest.mark.parametrize("chosen", EVERY, ids=title)
+def test_all_that_a_protocol_names_exists(chosen: Protocol) -> None:
+    benchmark = _benchmark.get(chosen.benchmark).chosen(chosen.options)
+    if chosen.wording is not None:
+        assert benchmark.classes is not None
+        assert chosen.wording in _classes.wordings(benchmark.classes)
+    if chosen.background is not None:
+        assert benchmark.background
+        assert _classes.background_words(chosen.background)
+    assert chosen.average in AVERAGES
+    assert chosen.source
+    assert templates(inference(chosen).templates)
+
+
+@pytest.mark.parametrize("chosen", [each for each in EVERY if each.method in catalog.names("methods")], ids=title)
+def test_settings_of_a_protocol_are_those_of_its_method(chosen: Protocol) -> None:
+    module = catalog.get("methods", chosen.method)
+    variant = next(iter(module.VARIANTS))
+    _, changed = catalog.resolve(f"{chosen.method}/{variant}", preset=chosen.preset, **chosen.settings)
+    for key, value in chosen.settings.items():
+        part: Any = changed.config if hasattr(changed.config, key) else changed.inference
+        assert getattr(part, key) == value
+
+
+def test_variants_that_authors_measured_exist() -> None:
+    for study in STUDIES:
+        if study.method in catalog.names("methods"):
+            assert set(study.variants) <= set(catalog.get("methods", study.method).VARIANTS)
+
+
+def test_names_are_given_once_per_method_and_benchmark() -> None:
+    keys = [title(chosen) for chosen in EVERY]
+    assert len(set(keys)) == len(keys)
+
+
+def test_published_weights_are_measured_as_published_and_others_as_they_are() -> None:
+    assert protocol("maskclip", "voc20", variant="vit-b16").name == "released"
+    assert protocol("maskclip", "voc20", variant="mini").name == LEXISEG
+    assert protocol("maskclip", "folder", variant="vit-b16").name == LEXISEG
+    assert protocol("maskclip", "voc20", "released", variant="mini").name == "released"
+    assert protocol("s_seg", "voc21", variant="swin-s").name == "paper"
+
+
+def test_lexiseg_adds_background_words_only_without_a_rule_of_the_method() -> None:
+    assert protocol("maskclip", "voc21").background == "sclip"
+    assert protocol("segclip", "voc21", own_background=True).background is None
+
+
+def test_a_protocol_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'released'"):
+        protocol("maskclip", "voc20", "release")
+    with pytest.raises(SettingError, match="it has one on context59, coco_stuff171"):
+        protocol("maskclip", "voc20", "paper")
+    assert "released" in named("maskclip")
+
+
+@pytest.mark.parametrize(
+    ("method", "benchmark", "photo", "resized", "windows"),
+    [
+        # (height, width) of the worked examples: simseg 6.2, maskclip 2.2
+        ("segclip", "voc21", (375, 500), (224, 299), 2),
+        ("groupvit", "voc21", (375, 500), (448, 597), 2),
+        ("simseg", "voc21", (375, 500), (288, 288), 1),
+        ("zsseg", "ade150", (375, 500), (512, 683), 1),
+        ("zsseg", "coco_stuff_156_15", (375, 500), (640, 853), 1),
+    ],
+)
+def test_photographs_get_the_size_and_windows_of_the_papers(
+    method: str, benchmark: str, photo: tuple[int, int], resized: tuple[int, int], windows: int
+) -> None:
+    chosen = inference(protocol(method, benchmark, "released"))
+    size = target_size(*photo, chosen)
+    assert size == resized
+    assert len(boxes(size, chosen.window, chosen.stride, multiple=1)) == windows
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "photo", "resized"),
+    [
+        ("voc20", (375, 500), (512, 683)),
+        ("voc20", (100, 1000), (205, 2048)),  # the long side would pass 2048
+        ("context59", (375, 500), (390, 520)),
+        ("cityscapes19", (1024, 2048), (512, 1024)),
+    ],
+)
+def test_maskclip_sees_photographs_as_its_code_resized_them(
+    benchmark: str, photo: tuple[int, int], resized: tuple[int, int]
+) -> None:
+    chosen = protocol("maskclip", benchmark, "released")
+    _, variant = catalog.resolve("maskclip/vit-b16", preset=chosen.preset, **chosen.settings)
+    assert target_size(*photo, variant.inference) == resized
+    assert not variant.inference.antialias
+
+
+def test_thresholds_are_those_of_the_released_configurations() -> None:
+    table = {
+        (study.method, study.name, benchmark): row.settings["product_threshold"]
+        for study in STUDIES
+        for benchmark, row in study.rows.items()
+        if "product_threshold" in row.settings
+    }
+    assert table["segclip", "released", "voc21"] == 0.80
+    assert table["segclip", "paper", "voc21"] == 0.75
+    assert [table["groupvit", "released", name] for name in ("voc21", "context60", "coco_object")] == [0.95, 0.35, 0.95]
+    assert [table["groupvit", "paper", name] for name in ("voc21", "context60")] == [0.9, 0.5]
