@@ -2,9 +2,10 @@
 
 The file that `prepare` writes holds, for C concepts and N words, as safetensors:
 
-    vectors [C + N, D]   unit vectors in float16, of the concepts and then of the words
-    related [C, C]       see `concepts.Concepts`
-    metadata             "concepts": the names of each; "coarser"; "words": N words, all as JSON
+    concepts [C, D]   unit vectors in float16
+    words [N, D]      the same of nouns that are no concept's name
+    related [C, C]    see `concepts.Concepts`
+    metadata          "concepts": the names of each; "coarser"; "words": all as JSON
 
 The encoder is needed for nothing else. Its vectors are centred, turned to the `dimension` main directions of all words
 and scaled by the fourth root of the variance there: halfway to equal variance everywhere, which keeps apart what is
@@ -39,10 +40,11 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """What of a prepared file data sources need. words: numbered from `len(concepts.names)` on."""
+    """What of a prepared file data sources need. vectors: of the words [N, D]."""
 
     concepts: Concepts
     words: tuple[str, ...]
+    vectors: NDArray[np.float16]
 
 
 def prepare(names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension: int = 256) -> None:
@@ -59,9 +61,12 @@ def prepare(names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension
     vectors = _turn(sentence_vectors([*own, *words]), dimension)
     of_name = np.repeat(np.arange(len(concepts.names)), [len(one) for one in concepts.names])
     of_concept = np.stack([vectors[: len(own)][of_name == at].mean(axis=0) for at in range(len(concepts.names))])
-    table = np.concatenate([of_concept, vectors[len(own) :]])
-    table /= np.linalg.norm(table, axis=1, keepdims=True)
-    tensors = {"vectors": torch.from_numpy(table).half(), "related": torch.from_numpy(concepts.related)}
+    of_concept /= np.linalg.norm(of_concept, axis=1, keepdims=True)
+    tensors = {
+        "concepts": torch.from_numpy(of_concept).half(),
+        "words": torch.from_numpy(vectors[len(own) :]).half(),
+        "related": torch.from_numpy(concepts.related),
+    }
     texts = {"concepts": concepts.names, "coarser": concepts.coarser, "words": words}
     files.write_bytes(out, to_safetensors(tensors, {key: json.dumps(value) for key, value in texts.items()}))
 
@@ -71,9 +76,9 @@ def read_words(path: Path) -> Words:
     try:
         with safe_open(path, "pt") as file:
             texts = {key: json.loads(value) for key, value in file.metadata().items()}
-            related = file.get_tensor("related").numpy()
+            related, vectors = file.get_tensor("related").numpy(), file.get_tensor("words").numpy()
         names, coarser = tuple(map(tuple, texts["concepts"])), tuple(map(tuple, texts["coarser"]))
-        return Words(Concepts(names, coarser, related), tuple(texts["words"]))
+        return Words(Concepts(names, coarser, related), tuple(texts["words"]), vectors)
     except (OSError, SafetensorError, KeyError, ValueError, AttributeError) as error:
         raise DataError(f"{path} cannot be read as prepared words ({error}); prepare it again") from error
 
@@ -85,7 +90,7 @@ def sentence_vectors(sentences: Sequence[str]) -> Vectors:
 
     found = importlib.util.find_spec(ENCODER_PACKAGE.replace("-", "_"))
     if found is None or found.origin is None:
-        raise MissingDependency(ENCODER_PACKAGE, "words")
+        raise MissingDependency(ENCODER_PACKAGE, "words", "preparing words")
     folder = str(Path(found.origin).parent / "model")
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     order = sorted(range(len(sentences)), key=lambda at: len(sentences[at]))

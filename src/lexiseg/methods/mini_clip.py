@@ -127,7 +127,8 @@ class Objective(nn.Module):
         self.register_buffer("concepts", concepts)
         self.register_buffer("related", related)
         # plain attention: the fused kernel for CPUs is slower backwards
-        _vit(segmenter.clip).model.set_attn_implementation("eager")
+        for tower in (_vit(segmenter.clip).model, segmenter.clip.text_model):
+            tower.set_attn_implementation("eager")
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         clip, settings = self.segmenter.clip, self.settings

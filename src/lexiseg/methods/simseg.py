@@ -46,6 +46,7 @@ from lexiseg.encoders.token_towers import ClipTokens, TextTokens, TokenTowers
 from lexiseg.encoders.vit_bert import VitBert
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.losses.contrastive import info_nce
+from lexiseg.refine.crf import dense_crf
 from lexiseg.segmenter import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -67,11 +68,11 @@ __all__ = [
     "SimSegEmbedding",
     "Training",
     "candidates",
-    "class_mask",
     "load",
     "loda_pool",
     "save",
     "similarity",
+    "word_masks",
 ]
 
 OWN_BACKGROUND = True  # what no class claims is the background
@@ -273,16 +274,16 @@ def paint(scores: Tensor, cosines: Tensor, colours: Tensor, classifier: TextClas
     chosen, threshold = candidates(of_class, config, background=background)
     never = -classifier.scale  # the cosine is -1
     logits = cosines.new_full((classifier.channels + (background is None), *colours.shape[1:]), never)
-    claimed = torch.zeros_like(logits[0], dtype=torch.bool)
+    logits[-1] = 0
     class_of = classifier.class_of.to(scores.device)
-    for index in chosen:
-        if of_class[index] <= 0:
-            continue  # the released code multiplies masks by scores, and starts from 0
-        words = ((class_of == index) & (scores >= threshold)).nonzero()[:, 0].tolist()
-        mask = torch.stack([class_mask(cosines[word], colours, config) for word in words]).any(dim=0)
-        logits[index].masked_fill_(mask, float(classifier.scale * of_class[index]))
-        claimed |= mask
-    logits[-1] = torch.where(claimed, never, 0.0)
+    words = [word for word in torch.nonzero(scores >= threshold)[:, 0].tolist() if int(class_of[word]) in chosen]
+    if not words:
+        return logits
+    for word, mask in zip(words, word_masks(cosines[words], colours, config), strict=True):
+        index = int(class_of[word])
+        if of_class[index] > 0:  # the released code multiplies masks by scores, and starts from 0
+            logits[index].masked_fill_(mask, float(classifier.scale * of_class[index]))
+            logits[-1].masked_fill_(mask, never)
     return logits
 
 
@@ -300,41 +301,37 @@ def candidates(scores: Tensor, config: Config, *, background: int | None = None)
     return [index for index in first if index != background and scores[index] >= threshold], float(threshold)
 
 
-def class_mask(cosines: Tensor, colours: Tensor, config: Config) -> Tensor:
-    """Where one word is: cosines [h, w] and colours uint8 [3, H, W] as a mask [H, W] (§2.5, 4 a-d)."""
-    low, high = cosines.aminmax()
-    if high - low < FLAT:
-        return torch.ones_like(colours[0], dtype=torch.bool)
-    patch = colours.shape[1] // cosines.shape[0]
-    likely = ((cosines - low) / (high - low)).repeat_interleave(patch, 0).repeat_interleave(patch, 1)  # [H, W]
+def word_masks(cosines: Tensor, colours: Tensor, config: Config) -> Tensor:
+    """Where M words are: cosines [M, h, w] and colours uint8 [3, H, W] as masks [M, H, W] (§2.5, 4 a-d)."""
+    low, high = (bound[:, None, None] for bound in torch.aminmax(cosines.flatten(1), dim=1))
+    flat = high - low < FLAT
+    patch = colours.shape[1] // cosines.shape[1]
+    likely = ((cosines - low) / (high - low).clamp(min=FLAT)).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
     if config.binarise == "crf":
-        mask = _crf(likely, colours)
+        masks = _crf(likely, colours)
     elif config.binarise == "otsu":
-        mask = likely > float(threshold_otsu(likely.cpu().numpy()))
+        masks = torch.stack([each > float(threshold_otsu(each.cpu().numpy())) for each in likely])
     else:
-        mask = likely > 0.5
-    return _close(mask, config.closing)
+        masks = likely > 0.5
+    return _close(masks, config.closing) | flat
 
 
 FLAT = 1e-6  # difference of two cosines that is rounding
 
 
 def _crf(likely: Tensor, colours: Tensor) -> Tensor:
-    """§2.6: two labels, whose probabilities are 1 - m and m."""
-    from lexiseg.refine.crf import dense_crf
-
+    """§2.6: two labels for each map [M, H, W], whose probabilities are 1 - m and m."""
     rgb = np.ascontiguousarray(colours.permute(1, 2, 0).cpu().numpy())
-    posterior: Tensor = dense_crf(torch.stack([1 - likely, likely]).cpu(), rgb)
-    mask: Tensor = posterior[1] > posterior[0]
-    return mask.to(likely.device)
+    posterior = dense_crf(torch.stack([1 - likely, likely], dim=1), rgb)
+    mask: Tensor = posterior[:, 1] > posterior[:, 0]
+    return mask
 
 
-def _close(mask: Tensor, side: int) -> Tensor:
-    """Morphological closing with a square; what lies outside the image neither adds nor takes away."""
-    if side == 1:
-        return mask
-    grown = functional.max_pool2d(mask[None].float(), side, stride=1, padding=side // 2)
-    return (-functional.max_pool2d(-grown, side, stride=1, padding=side // 2))[0] > 0.5
+def _close(masks: Tensor, side: int) -> Tensor:
+    """Morphological closing [M, H, W] with a square; what lies outside the image neither adds nor takes away."""
+    grown = functional.max_pool2d(masks.float(), side, stride=1, padding=side // 2)
+    closed: Tensor = -functional.max_pool2d(-grown, side, stride=1, padding=side // 2)
+    return closed > 0.5
 
 
 @dataclass(frozen=True)
@@ -408,8 +405,8 @@ def _at_least_float32(x: Tensor) -> Tensor:
 
 AUTHORS = "authors:"  # weights that only come as the authors' files
 
-# for the miniature: 64 tokens of a canvas of 128 pixels, with the vocabulary of the embedded model's tokenizer
-SMALL_CLIP = ClipShape(128, 128, 192, 4, 16, 192, 2, context=32, vocabulary=4093, activation="gelu")
+# for the miniature: 64 tokens of a canvas of 128 pixels, and the words of the embedded model's tokenizer
+SMALL_CLIP = ClipShape(128, 128, 128, 4, 16, 128, 2, context=32, vocabulary=4093, activation="gelu")
 
 
 def _released(name: str, image_tower: str, about: str) -> Variant:

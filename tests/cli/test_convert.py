@@ -1,0 +1,73 @@
+"""`lexiseg convert`: what comes out gives the numbers of what went in, and nothing is written over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from lexiseg import catalog
+from lexiseg.cli import convert
+from lexiseg.encoders.clip import Clip
+from lexiseg.encoders.clip_shape import TINY_VIT
+from lexiseg.encoders.vit_bert import TINY, VitBert
+from lexiseg.errors import OutputError, WeightsError
+
+
+def run(*arguments: object) -> Result:
+    app = typer.Typer()
+    convert.register(app)
+    app.callback()(lambda: None)  # with one command only, typer would take its name for an argument
+    result = CliRunner().invoke(app, ["convert", *map(str, arguments)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Random weights as SimSeg's authors save theirs, in a folder with a tokenizer."""
+    towers = VitBert.random(TINY)
+    towers.tokenizer.save(tmp_path / "official")
+    torch.save({"state_dict": towers._released()}, tmp_path / "official" / "simseg.pth")
+    return tmp_path / "official" / "simseg.pth"
+
+
+@torch.no_grad()
+def test_a_released_simseg_becomes_a_folder_that_loads_by_itself(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models" / "simseg"
+    result = run(checkpoint, "--to", "simseg/vit-b16", "--out", out, "--allow-pickle", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["method"] == "simseg"
+    converted, inference = catalog.load(out)
+    direct, own = catalog.load("simseg/vit-b16", weights=checkpoint, allow_pickle=True)
+    assert inference == own
+    images = torch.randn(1, 3, 48, 48)
+    for one, other in ((converted, direct),):
+        assert torch.equal(one.embed_image(images).image, other.embed_image(images).image)
+        assert torch.equal(one.text_vectors(["a cat"]), other.text_vectors(["a cat"]))  # type: ignore[attr-defined]
+    assert json.loads((out / "lexiseg.json").read_text())["converted_from"] == "simseg.pth"
+
+
+@torch.no_grad()
+def test_any_methods_weights_convert(tmp_path: Path) -> None:
+    Clip.random(TINY_VIT).save(tmp_path / "clip")
+    for method in ("maskclip", "simseg"):
+        run(tmp_path / "clip", "--to", f"{method}/custom", "--out", tmp_path / method, "--set", "short_side=64")
+        segmenter, inference = catalog.load(tmp_path / method)
+        assert inference.short_side == 64
+        assert segmenter.embed_image(torch.randn(1, 3, 32, 32)).features.shape == (1, 32, 4, 4)
+
+
+def test_nothing_is_written_over_and_nothing_is_guessed(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="another folder"):
+        run(checkpoint, "--to", "simseg/vit-b16", "--out", checkpoint.parent)
+    with pytest.raises(WeightsError, match="nothing at"):
+        run(tmp_path / "none.pth", "--to", "simseg/vit-b16", "--out", tmp_path / "out")
+    with pytest.raises(WeightsError, match="allow_pickle"):
+        run(checkpoint, "--to", "simseg/vit-b16", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
