@@ -2,8 +2,9 @@
 
     python examples/simseg_miniature.py --data DATA --out runs/simseg-miniature --minutes 15
 
-Trains a CLIP on the miniature pairs, from scratch or from `--weights`, once per pooling and seed: by class token, by the mean of all patches
-and words (both are "vanilla CLIP"), and by the mean of the k largest of each channel. Then it measures
+Trains a CLIP on the miniature pairs, from scratch or from `--weights`, once per pooling and seed: by class token, by
+the mean of all patches and words (both are "vanilla CLIP"), and by the mean of the k largest of each channel. Then it
+measures
 
     mIoU        on held-out photographs with label maps: the paper's rule with and without the CRF, and the plain
                 softmax over patch-word cosines with and without the CRF

@@ -111,3 +111,9 @@ def test_normalisation_is_the_documented_formula():
 def test_an_unknown_resampling_is_refused():
     with pytest.raises(SettingError, match="lanczos"):
         preprocess.resize(photograph(8, 8), (4, 4), Inference(resample="lanczos"))
+
+
+def test_an_array_that_cannot_be_written_is_read_without_a_warning() -> None:
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    rgb.flags.writeable = False
+    assert preprocess.resize(rgb, (4, 4), Inference()).shape == (3, 4, 4)

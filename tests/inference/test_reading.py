@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from lexiseg.data.photographs import Photograph
 from lexiseg.errors import ImageError
-from lexiseg.inference.images import Photograph
 from lexiseg.inference.reading import read_ahead
 
 from .fakes import PLAIN, WORDS, agreement, flag, predictor

@@ -20,7 +20,7 @@ from lexiseg.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from lexiseg.inference.images import Photograph
+    from lexiseg.data.photographs import Photograph
     from lexiseg.inference.predictor import Predictor
     from lexiseg.segmentation import Segmentation
 
@@ -132,12 +132,12 @@ def segment(
 
 def plan(photos: Sequence[str], out: Path) -> list[Job]:
     """A job for each photograph; a folder's inner structure is kept, names that would collide keep their suffix."""
-    from lexiseg.inference import images
+    from lexiseg.data import photographs
 
     found: list[tuple[Path, Path]] = []
     for given in photos:
         root = Path(given) if Path(given).is_dir() else None
-        found += [(photo, photo.relative_to(root) if root else Path(photo.name)) for photo in images.find([given])]
+        found += [(photo, photo.relative_to(root) if root else Path(photo.name)) for photo in photographs.find([given])]
     found = list(dict(found).items())
     stems = Counter(relative.with_suffix("") for _, relative in found)
     jobs = [Job(photo, out / (rel.with_suffix("") if stems[rel.with_suffix("")] == 1 else rel)) for photo, rel in found]
@@ -182,7 +182,7 @@ def _label(
         writes: deque[tuple[Job, Segmentation, Future[None]]] = deque()
 
         def sources() -> Iterator[Photograph]:
-            from lexiseg.inference.images import Photograph
+            from lexiseg.data.photographs import Photograph
 
             for job in jobs:
                 try:

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from lexiseg import catalog, settings
+from lexiseg.data.photographs import ImageSource
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import ImageError, SettingError
 from lexiseg.inference import devices
 from lexiseg.inference.embedding import Embedder, batches
-from lexiseg.inference.images import ImageSource
 from lexiseg.inference.labelling import Embedded, Labeller
 from lexiseg.inference.reading import Picture, read, read_ahead
 from lexiseg.segmentation import Segmentation

@@ -63,7 +63,8 @@ def resize(rgb: npt.NDArray[np.uint8], size: Size, inference: Inference) -> Tens
     """
     if inference.resample not in ("bilinear", "bicubic"):
         raise SettingError(f"resample={inference.resample!r} is not known; choose bilinear or bicubic")
-    pixels = torch.from_numpy(rgb).permute(2, 0, 1)  # [3, H, W], a view with channels last, which the kernel likes
+    # a view with channels last, which the kernel likes; torch warns of arrays that cannot be written (memory maps)
+    pixels = torch.from_numpy(np.require(rgb, requirements="W")).permute(2, 0, 1)  # [3, H, W]
     if pixels.shape[1:] == size:
         return pixels
     if inference.antialias:

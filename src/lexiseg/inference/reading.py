@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from lexiseg.data.photographs import ImageSource, Photograph
 from lexiseg.errors import ImageError
 from lexiseg.inference import preprocess
-from lexiseg.inference.images import ImageSource, Photograph
 from lexiseg.segmenter import Inference
 
 __all__ = ["Picture", "read", "read_ahead"]

@@ -179,7 +179,7 @@ def _is_photograph(name: str) -> bool:
 
 def _from_path(path: Path, max_pixels: int) -> Photograph:
     if path.is_dir():
-        raise ImageError(f"{path} is a folder; name a photograph in it, or use images.find for all of them")
+        raise ImageError(f"{path} is a folder; name a photograph in it, or use photographs.find for all of them")
     return _from_file(str(path), lambda: path.open("rb"), max_pixels)
 
 

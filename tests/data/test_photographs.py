@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lexiseg.data import photographs as images
+from lexiseg.data.photographs import Photograph
 from lexiseg.errors import ImageError
-from lexiseg.inference import images
-from lexiseg.inference.images import Photograph
 
 RNG = np.random.default_rng(0)
 SCENE = np.kron(RNG.integers(0, 256, (6, 5, 3)), np.ones((8, 8, 1))).astype(np.uint8)  # [48, 40, 3]
