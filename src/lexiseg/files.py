@@ -1,16 +1,17 @@
-"""Write a file so that a crash leaves the old one or the new one, never half of it."""
+"""Files: written so that a crash leaves the old one or the new one, and the folder for what can be made again."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from lexiseg.errors import OutputError
 
-__all__ = ["atomic", "write_bytes", "write_text"]
+__all__ = ["atomic", "cache_folder", "write_bytes", "write_text"]
 
 
 @contextlib.contextmanager
@@ -49,3 +50,16 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode())
+
+
+def cache_folder() -> Path:
+    """Where lexiseg keeps what it can make again: $LEXISEG_CACHE, else "lexiseg" in the user's cache directory."""
+    if own := os.environ.get("LEXISEG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "lexiseg"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "lexiseg"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lexiseg" / "Cache"
+    return Path.home() / ".cache" / "lexiseg"

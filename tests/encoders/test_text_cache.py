@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lexiseg.encoders import text_cache
-from lexiseg.encoders.text_cache import MOST_FILES, TextCache, cache_folder
+from lexiseg import files
+from lexiseg.encoders.text_cache import MOST_FILES, TextCache
+from lexiseg.files import cache_folder
 
 KEY = TextCache.key("model", ["a {}."])
 
@@ -130,13 +131,13 @@ def test_847_words_are_looked_up_in_50_milliseconds(cache: TextCache) -> None:
 def test_the_folder_is_decided_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("LEXISEG_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(text_cache.Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(files.Path, "home", lambda: tmp_path)
     for system, expected in (
         ("linux", tmp_path / ".cache" / "lexiseg"),
         ("darwin", tmp_path / "Library" / "Caches" / "lexiseg"),
         ("win32", tmp_path / "AppData" / "Local" / "lexiseg" / "Cache"),
     ):
-        monkeypatch.setattr(text_cache.sys, "platform", system)
+        monkeypatch.setattr(files.sys, "platform", system)
         assert cache_folder() == expected
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "lexiseg"

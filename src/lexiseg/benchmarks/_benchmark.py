@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lexiseg import catalog
+from lexiseg import catalog, files
 from lexiseg.benchmarks import _classes
 from lexiseg.data.labelcache import Kept
 from lexiseg.data.labels import Label, SlowLabel
@@ -218,14 +218,14 @@ def _split(benchmark: Benchmark, split: str | None) -> str:
 def _require_files(benchmark: Benchmark, split: str, listing: Listing) -> None:
     if not listing.entries:
         raise DataError(f"{benchmark.name} ({split}) lists no photographs. To get them, {benchmark.release.obtain}")
-    for what, files in (
+    for what, wanted in (
         ("photographs", [entry.photo for entry in listing.entries]),
         ("label maps", [entry.label.file for entry in listing.entries]),
     ):
-        absent = missing(files)
+        absent = missing(wanted)
         if absent:
             raise DataError(
-                f"{len(absent):,} of {len(files):,} {what} of {benchmark.name} ({split}) are missing, the first is "
+                f"{len(absent):,} of {len(wanted):,} {what} of {benchmark.name} ({split}) are missing, the first is "
                 f"{absent[0]}. To get them, {benchmark.release.obtain}"
             )
 
@@ -284,9 +284,7 @@ def _copies(cache: str | os.PathLike[str] | bool) -> Path | None:
     if cache is False:
         return None
     if cache is True:
-        from lexiseg.encoders.text_cache import cache_folder
-
-        return cache_folder() / "labels"
+        return files.cache_folder() / "labels"
     return Path(cache).expanduser()
 
 

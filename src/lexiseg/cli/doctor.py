@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import typer
 
-from lexiseg import __version__
+from lexiseg import __version__, files
 from lexiseg.cli import common
 from lexiseg.errors import LexisegError
 
@@ -102,9 +102,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from lexiseg.encoders import text_cache
-
-    folder = text_cache.cache_folder()
+    folder = files.cache_folder()
     probe = folder / ".doctor"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from lexiseg.cli import common
 from lexiseg.errors import SettingError, UnknownName
 
 if TYPE_CHECKING:
+    from lexiseg.training.protocols import Evaluate
     from lexiseg.training.recipe import Recipe
 
 
@@ -31,6 +32,9 @@ def train(
     toy: Annotated[bool, typer.Option("--toy", help="The version that runs in seconds on drawn scenes.")] = False,
     set_: common.Settings = None,
     data: Annotated[Path | None, typer.Option("--data", help="Where the recipe's data are.")] = None,
+    benchmark_data: Annotated[
+        Path | None, typer.Option("--benchmark-data", help="Where the recipe's benchmarks are, to measure on the way.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.  [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     allow_changes: Annotated[
@@ -42,16 +46,15 @@ def train(
     """Train a model by a recipe, with checkpoints that lose nothing."""
     stages = find(recipe, mini=mini, toy=toy)
     changes: dict[str, Any] = settings.parse(set_ or ())
-    if data is not None:
-        changes = {"data.root": str(data)} | changes
-    stages = tuple(_changed(stage, changes) for stage in stages)
+    stages = tuple(_changed(stage, _place(stage, data) | changes) for stage in stages)
     out = out or Path("runs") / recipe.replace("/", "-")
     if dry_run:
         _dry_run(stages, out, json)
         return
     from lexiseg.training.train import train as run_training
 
-    run = run_training(stages, out, resume=resume, allow_changes=allow_changes)
+    evaluate = None if benchmark_data is None else _measure(stages[-1], benchmark_data)
+    run = run_training(stages, out, resume=resume, allow_changes=allow_changes, evaluate=evaluate)
     if json:
         common.print_json(dataclasses.asdict(run))
     elif run.finished:
@@ -80,6 +83,28 @@ def find(name: str, *, mini: bool, toy: bool) -> tuple[Recipe, ...]:
         raise UnknownName("recipe", f"{file}/{version}", [f"{file}/{known}" for known in versions])
     found = versions[version]
     return found if isinstance(found, tuple) else (found,)
+
+
+def _place(stage: Recipe, data: Path | None) -> dict[str, Any]:
+    """--data as a setting: most data have one root, image-text pairs have places."""
+    if data is None:
+        return {}
+    fields = {field.name for field in dataclasses.fields(stage.data)}
+    if "root" in fields:
+        return {"data.root": str(data)}
+    if "places" in fields:
+        return {"data.places": (str(data),)}
+    raise SettingError(f"this recipe makes its own data, so --data {data} is of no use; leave it out")
+
+
+def _measure(stage: Recipe, data: Path) -> Evaluate:
+    from lexiseg import catalog
+    from lexiseg.evaluation.while_training import WhileTraining
+
+    if not stage.benchmarks:
+        raise SettingError("the recipe names no benchmarks; add for example --set benchmarks=voc21")
+    _, variant = catalog.resolve(stage.model)
+    return WhileTraining(stage.benchmarks, data, variant.inference)
 
 
 def _changed(stage: Recipe, changes: dict[str, Any]) -> Recipe:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,32 +22,19 @@ from torch import Tensor
 from lexiseg import files
 from lexiseg.errors import OutputError
 
-__all__ = ["TextCache", "cache_folder", "hash_tensors", "sample_tensors"]
+__all__ = ["TextCache", "hash_tensors", "sample_tensors"]
 
 MOST_FILES = 16  # under one key, before they are merged
 
 
-def cache_folder() -> Path:
-    """Where lexiseg keeps what it can make again: $LEXISEG_CACHE, else "lexiseg" in the user's cache directory."""
-    if own := os.environ.get("LEXISEG_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "lexiseg"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "lexiseg"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lexiseg" / "Cache"
-    return Path.home() / ".cache" / "lexiseg"
-
-
 class TextCache:
-    """folder: where the vectors lie; `cache_folder()` where None.
+    """folder: where the vectors lie; `files.cache_folder()` where None.
 
     A cache never fails a job: what cannot be read is as good as absent, what cannot be written is not kept.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
-        self.folder = Path(cache_folder() if folder is None else folder) / "text"
+        self.folder = Path(files.cache_folder() if folder is None else folder) / "text"
 
     @staticmethod
     def key(model: str, templates: Sequence[str]) -> str:
