@@ -56,8 +56,9 @@ def main() -> None:
             row = {"size": size, "classes": classes, **measure(shape, size, classes, options.repeats, options.threads)}
             rows.append(row)
             print(line(row), flush=True)
+            if not options.quick:  # after each case: the last ones take minutes
+                measuring.write(options.out, "seconds per image and memory of the main job", rows)
     if not options.quick:
-        measuring.write(options.out, "seconds per image and memory of the main job", rows)
         print(f"written to {options.out}")
 
 

@@ -1,4 +1,4 @@
-"""What the small CLIP learns from: pictures with concepts at their places, each beside a sentence with a word in it.
+"""What the small CLIP learns from: pictures with concepts at their places, each beside sentences with a word in them.
 
 A sample has, for a grid of patches of P pixels [h, w] and at most `MOST_CELLS` cells:
 
@@ -6,9 +6,11 @@ A sample has, for a grid of patches of P pixels [h, w] and at most `MOST_CELLS` 
     labels     concept at a random pixel of each patch [h, w], -1 where nobody knows
     cells      which cell of the picture each patch belongs to [h, w]
     exact      whether a cell's labels are true at every pixel [MOST_CELLS]; else they only say what it shows
-    sentence   a template with a word
-    word       the concept that it names, -1 for other words
-    meaning    where another word lies [D], zeros for a concept
+    sentences  N templates with a word each
+    words      the concepts that they name [N], -1 for other words
+    meanings   where the other words lie [N, D], zeros for concepts
+
+`WordConcepts` has the last three alone.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from PIL import Image
 from lexiseg.data.canvas import MOST_CELLS
 from lexiseg.data.concepts import gather_concepts
 from lexiseg.data.descriptions import Workers
-from lexiseg.data.loader import Loader
+from lexiseg.data.loader import Loader, Source
 from lexiseg.data.meanings import Words, read_words
 from lexiseg.data.mini import Mini, MiniPairs
 from lexiseg.data.scenes import Scenes, class_names
@@ -33,7 +35,15 @@ from lexiseg.data.sheets import read_sheets
 from lexiseg.errors import DataError
 from lexiseg.segmenter import CLIP_MEAN, CLIP_STD
 
-__all__ = ["SENTENCES", "CanvasConcepts", "ConceptSource", "PhotographConcepts", "SceneConcepts", "Shot"]
+__all__ = [
+    "SENTENCES",
+    "CanvasConcepts",
+    "ConceptSource",
+    "PhotographConcepts",
+    "SceneConcepts",
+    "Shot",
+    "WordConcepts",
+]
 
 SENTENCES = (
     "{}",
@@ -74,17 +84,49 @@ class _Shots(Protocol):
     def manifest(self) -> dict[str, Any]: ...
 
 
-class ConceptSource:
-    """A `loader.Source` of the samples that this file's description tells."""
+class _Sentences:
+    """`count` sentences for each sample; a `loader.Source` of its own, of as many samples as there are words."""
 
-    def __init__(self, shots: _Shots, words: Words, *, jitter: float = 0.3) -> None:
-        self._shots, self._words, self._jitter = shots, words, jitter
+    def __init__(self, words: Words, count: int) -> None:
+        self._words, self._count = words, count
         names = words.concepts.names
         place = {one[0].lower(): at for at, one in enumerate(names)}
         # a word that is some concept's first name means that one, whoever else has it: "apple" is no Granny Smith
-        self._own = [
-            (name.lower(), at) for at, one in enumerate(names) for name in one if place.get(name.lower(), at) == at
-        ]
+        own = [(name.lower(), at) for at, one in enumerate(names) for name in one]
+        self._own = [(name, at) for name, at in own if place.get(name, at) == at]
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        return [len(self._own) + len(self._words.words)]
+
+    def key(self, index: int) -> str:
+        return f"sentences-{index:06d}"
+
+    def load(self, index: int, random: np.random.Generator) -> dict[str, Any]:
+        return {"key": self.key(index), **self.draw(random)}
+
+    def draw(self, random: np.random.Generator) -> dict[str, Any]:
+        sentences, concepts, meanings = zip(*(self._one(random) for _ in range(self._count)), strict=True)
+        return {"sentences": sentences, "words": np.array(concepts), "meanings": np.stack(meanings)}
+
+    def manifest(self) -> dict[str, Any]:
+        return {"kind": "words", "concepts": len(self._words.concepts.names), "words": len(self._words.words)}
+
+    def _one(self, random: np.random.Generator) -> tuple[str, int, NDArray[np.float32]]:
+        form, words = SENTENCES[int(random.integers(len(SENTENCES)))], self._words
+        if not words.words or random.random() < _OWN:
+            name, concept = self._own[int(random.integers(len(self._own)))]
+            return form.replace("{}", name), concept, np.zeros(words.vectors.shape[1], np.float32)
+        at = int(random.integers(len(words.words)))
+        return form.replace("{}", words.words[at]), -1, words.vectors[at].astype(np.float32)
+
+
+class ConceptSource:
+    """A `loader.Source` of the samples that this file's description tells."""
+
+    def __init__(self, shots: _Shots, words: Words, *, sentences: int = 1, jitter: float = 0.3) -> None:
+        self._shots, self._coarser, self._jitter = shots, words.concepts.coarser, jitter
+        self._sentences = _Sentences(words, sentences)
 
     @property
     def blocks(self) -> Sequence[int]:
@@ -98,20 +140,17 @@ class ConceptSource:
         top, left = random.integers(_PATCH, size=2)
         exact = np.zeros(MOST_CELLS, bool)
         exact[: len(shot.exact)] = shot.exact
-        sentence, word, meaning = self._sentence(random)
         return {
             "key": self.key(index),
             "image": self._normalised(shot.image, random),
             "labels": self._coarsened(shot.labels[top::_PATCH, left::_PATCH], random),
             "cells": shot.cells[_PATCH // 2 :: _PATCH, _PATCH // 2 :: _PATCH].astype(np.int64),
             "exact": exact,
-            "sentence": sentence,
-            "word": np.array(word),
-            "meaning": meaning,
+            **self._sentences.draw(random),
         }
 
     def manifest(self) -> dict[str, Any]:
-        return {**self._shots.manifest(), "concepts": len(self._words.concepts.names), "words": len(self._words.words)}
+        return {"pictures": self._shots.manifest(), "sentences": self._sentences.manifest()}
 
     def _normalised(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.float32]:
         """[3, S, S], in other light: all of it brighter, each channel by a little more or less."""
@@ -124,20 +163,12 @@ class ConceptSource:
 
     def _coarsened(self, labels: NDArray[np.int16], random: np.random.Generator) -> NDArray[np.int64]:
         """Now and then a concept is called by a coarser one, the same all over the picture."""
-        labels = labels.astype(np.int64)
+        coarse: NDArray[np.int64] = labels.astype(np.int64)
         for concept in np.unique(labels):
-            coarser = self._words.concepts.coarser[concept] if concept >= 0 else ()
+            coarser = self._coarser[concept] if concept >= 0 else ()
             if coarser and random.random() < _COARSE:
-                labels = np.where(labels == concept, coarser[int(random.integers(len(coarser)))], labels)
-        return labels
-
-    def _sentence(self, random: np.random.Generator) -> tuple[str, int, NDArray[np.float32]]:
-        form, words = SENTENCES[int(random.integers(len(SENTENCES)))], self._words
-        if not words.words or random.random() < _OWN:
-            name, concept = self._own[int(random.integers(len(self._own)))]
-            return form.replace("{}", name), concept, np.zeros(words.vectors.shape[1], np.float32)
-        at = int(random.integers(len(words.words)))
-        return form.replace("{}", words.words[at]), -1, words.vectors[at].astype(np.float32)
+                coarse[labels == concept] = coarser[int(random.integers(len(coarser)))]
+        return coarse
 
 
 @dataclass(frozen=True)
@@ -145,19 +176,21 @@ class PhotographConcepts:
     """Single photographs of `photos-train`, cropped to `size` pixels square, each showing the concept of its sheet.
 
     root: the folder with `photos-train` and `masks-train`; words: the file of `meanings.prepare`; cache: see
-    `MiniPairs`.
+    `MiniPairs`; sentences: beside each picture.
     """
 
     root: str
     words: str
     cache: str | None = None
     size: int = 64
+    sentences: int = 1
     workers: Workers = field(default_factory=Workers)
 
     def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
         words, cache = read_words(Path(self.words)), None if self.cache is None else Path(self.cache)
         pairs = _pairs(self.root, Mini(), cache, words)
-        source = ConceptSource(_Photographs(Path(self.root), cache, self.size, pairs.concepts), words)
+        photographs = _Photographs(Path(self.root), cache, self.size, pairs.concepts)
+        source = ConceptSource(photographs, words, sentences=self.sentences)
         return _loader(source, self.workers, batch_size=batch_size, seed=seed, max_bad_fraction=max_bad_fraction)
 
 
@@ -169,11 +202,26 @@ class CanvasConcepts:
     words: str
     cache: str | None = None
     pairs: Mini = field(default_factory=lambda: Mini(masked=0.5))
+    sentences: int = 1
     workers: Workers = field(default_factory=Workers)
 
     def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
         words, cache = read_words(Path(self.words)), None if self.cache is None else Path(self.cache)
-        source = ConceptSource(_Canvases(_pairs(self.root, self.pairs, cache, words)), words)
+        canvases = _Canvases(_pairs(self.root, self.pairs, cache, words))
+        source = ConceptSource(canvases, words, sentences=self.sentences)
+        return _loader(source, self.workers, batch_size=batch_size, seed=seed, max_bad_fraction=max_bad_fraction)
+
+
+@dataclass(frozen=True)
+class WordConcepts:
+    """Sentences without pictures, `sentences` in a sample; words: the file of `meanings.prepare`."""
+
+    words: str
+    sentences: int = 8
+    workers: Workers = field(default_factory=Workers)
+
+    def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
+        source = _Sentences(read_words(Path(self.words)), self.sentences)
         return _loader(source, self.workers, batch_size=batch_size, seed=seed, max_bad_fraction=max_bad_fraction)
 
 
@@ -262,5 +310,5 @@ def _pairs(root: str, settings: Mini, cache: Path | None, words: Words) -> MiniP
     return pairs
 
 
-def _loader(source: ConceptSource, workers: Workers, **settings: Any) -> Loader:
+def _loader(source: Source, workers: Workers, **settings: Any) -> Loader:
     return Loader(source, workers=workers.number, kind=workers.kind, **settings)

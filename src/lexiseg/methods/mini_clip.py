@@ -5,7 +5,8 @@ alike. So the places of the words are decided first, by a sentence encoder (see 
 tower learns to hit them at every patch, on the path that MaskCLIP reads; the text tower learns to hit them from the
 words. A concept that is related to the right one (a synonym, coarser, finer) is never a mistake.
 
-What is saved is a plain CLIP folder, which `maskclip` and transformers' `CLIPModel` load as well.
+What is saved is a plain CLIP folder, which `maskclip` and transformers' `CLIPModel` load as well; the embedded one was
+halved before (`segmenter.half()`).
 
 Letters: B images, C concepts, D embedding, L patches, K of them kept, W width of the tower, h w grid.
 """
@@ -70,7 +71,7 @@ class MiniClip(nn.Module):
 
 
 def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens that enter the last block [B, 1 + L, W] -> patches without attention [B, L, W], class token with it [B, W].
+    """Tokens that enter the last block [B, 1 + L, W] -> patches after it [B, L, W] and the class token [B, W].
 
     A patch keeps its own value (MaskCLIP's Eq. 3-4, with the residual and the FFN); the class token is CLIP's own.
     """
@@ -113,7 +114,7 @@ class Settings:
 
 
 class Objective(nn.Module):
-    """Batches of `data.concept_images` in; losses of places, regions, images and words out."""
+    """Batches of `data.concept_images` in; losses of places, regions, images and words out, or of words alone."""
 
     unsaved = ("concepts", "related")
 
@@ -122,7 +123,7 @@ class Objective(nn.Module):
 
     def __init__(self, segmenter: MiniClip, settings: Settings | None = None) -> None:
         super().__init__()
-        self.segmenter, self.settings = segmenter.requires_grad_(True), settings or Settings()
+        self.segmenter, self.settings = segmenter, settings or Settings()
         concepts, related = _read(self.settings, segmenter.clip.embed_dim)
         self.register_buffer("concepts", concepts)
         self.register_buffer("related", related)
@@ -131,7 +132,10 @@ class Objective(nn.Module):
             tower.set_attn_implementation("eager")
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        clip, settings = self.segmenter.clip, self.settings
+        settings = self.settings
+        text = settings.text * self._of_words(batch["sentences"], batch["words"], batch["meanings"])
+        if "images" not in batch:
+            return {"text": text}
         places, image, kept = self._embed(batch["images"])
         labels, cells = (batch[name].flatten(1).gather(1, kept) for name in ("labels", "cells"))  # [B, K]
         exact = batch["exact"].gather(1, cells)
@@ -140,7 +144,7 @@ class Objective(nn.Module):
             "places": self._of_places(logits, labels, exact),
             "regions": self._of_regions(logits, labels, cells, exact),
             "image": settings.image * self._of_images(self._logits(image).float(), labels),
-            "text": settings.text * self._of_words(batch["sentence"], batch["word"], batch["meaning"]),
+            "text": text,
         }
 
     def after_step(self, step: int) -> None:
@@ -188,10 +192,12 @@ class Objective(nn.Module):
         target = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
         return -(target * logits.masked_fill(excused, -1e4).log_softmax(dim=-1)).sum(dim=1).mean()
 
-    def _of_words(self, sentences: Sequence[str], concepts: Tensor, meanings: Tensor) -> Tensor:
+    def _of_words(self, sentences: Sequence[Sequence[str]], concepts: Tensor, meanings: Tensor) -> Tensor:
         """One less the cosine with the word's place; for concepts also the cross-entropy with the other concepts."""
-        clip, named = self.segmenter.clip, concepts >= 0
-        vectors = clip.text_features(pad(clip.tokenizer(sentences)).to(concepts.device))
+        clip, concepts, meanings = self.segmenter.clip, concepts.flatten(), meanings.flatten(0, 1)
+        named = concepts >= 0
+        rows = clip.tokenizer([sentence for one in sentences for sentence in one])
+        vectors = clip.text_features(pad(rows).to(concepts.device))
         targets = torch.where(named[:, None], self.concepts[concepts.clamp(min=0)].to(meanings.dtype), meanings)
         loss = (1 - functional.cosine_similarity(vectors.float(), targets.float(), dim=-1)).mean()
         if named.any():
@@ -218,21 +224,12 @@ def load(variant: Variant) -> MiniClip:
     clip = _random(config) if variant.weights is None else Clip.load(variant.weights)
     if not isinstance(clip.vision, ClipVit):
         raise WeightsError(f"{variant.weights} has no vision transformer; load it with maskclip")
-    return MiniClip(clip, config).eval().requires_grad_(False)
+    return MiniClip(clip, config).eval()
 
 
 def save(segmenter: MiniClip, folder: str | os.PathLike[str]) -> None:
-    """The towers in half precision and the tokenizer, as transformers reads them."""
-    weights = {name: tensor.dtype for name, tensor in segmenter.clip.named_parameters()}
-    half = _copy(segmenter.clip).half()
-    assert weights.keys() == dict(half.named_parameters()).keys(), "a copy has the same parameters"
-    half.save(folder)
-
-
-def _copy(clip: Clip) -> Clip:
-    copied = Clip(clip.config, clip.tokenizer, mean=clip.mean, std=clip.std)
-    copied.load_state_dict(clip.state_dict())
-    return copied
+    """The towers, as precise as they are, and the tokenizer: what transformers reads too."""
+    segmenter.clip.save(folder)
 
 
 def _random(config: Config) -> Clip:

@@ -14,8 +14,8 @@ from lexiseg.errors import ImageError, SettingError
 
 __all__ = ["candidates", "check_rgb", "refine_candidates"]
 
-# A class whose posterior is below this, and below a tenth of 1 / C, everywhere: it cannot win. PAMR takes means. In the
-# CRF its Q is at most P exp(w Q) with w = 13 times about 1, the largest message: e^0.013 of what it was at most.
+# Posterior, 0-1. A class that is below it everywhere, and below a tenth of 1 / C, cannot win: PAMR takes means, and in
+# the CRF messages are positive and at most about 13 times the largest Q of the class, so that Q <= P exp(13 max Q).
 NEGLIGIBLE = 1e-3
 MAX_LOGITS = 1 << 29  # classes times pixels of a result
 FLOOR = 1e4  # -inf becomes the smallest finite logit minus this, as in the decoder
@@ -29,7 +29,8 @@ def candidates(logits: Tensor, most: int) -> Tensor:
     """
     peak = logits.softmax(dim=0).flatten(1).amax(dim=1)  # [C]
     wins = logits.argmax(dim=0).flatten().bincount(minlength=len(logits))
-    kept = min(most, int((peak >= min(NEGLIGIBLE, 0.1 / len(logits))).sum()))
+    likely = int((peak >= min(NEGLIGIBLE, 0.1 / len(logits))).sum())
+    kept = max(1, min(most, likely))  # 0 are likely where logits are NaN, which the decoder reports
     return (wins + peak.double()).topk(kept).indices.sort().values
 
 
@@ -71,8 +72,7 @@ def check_rgb(rgb: npt.NDArray[np.uint8], fields: Tensor | None = None) -> None:
 
 def _finite(logits: Tensor) -> Tensor:
     """-inf would become NaN between two places of the grid."""
-    lowest = logits.amin()
-    if torch.isfinite(lowest):
+    if not torch.isinf(logits.amin()):
         return logits
     finite = logits[torch.isfinite(logits)]
     return logits.clamp(min=float(finite.min()) - FLOOR)

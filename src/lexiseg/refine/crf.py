@@ -1,14 +1,14 @@
 """The fully connected CRF of Krähenbühl and Koltun (NIPS 2011), with the settings that SimSeg segments with.
 
 Every pixel is tied to every other, strongly if it is near, more strongly if it is near and of the same colour. With
-P_l(i) the posterior of label l at pixel i, mean-field inference repeats (Eq. 3 there, Potts compatibility)
+P_l(i) the posterior of label l at pixel i, mean-field inference repeats (Algorithm 1 there, Potts compatibility)
 
     Q_l(i) <- softmax over l of  log P_l(i) + w_s [K_s Q_l](i) + w_a [K_a Q_l](i)
 
 from Q = P. K_s(i, j) = exp(-1/2 |position|^2 / sigma_s^2) is the smoothness kernel, K_a the bilateral appearance kernel
 of `_bilateral.py`; both contain j = i and are normalised symmetrically, D^-1/2 K D^-1/2 with D the sums of K's rows,
 as pydensecrf does by default. K_s is exact to float32, K_a to about 1 % of its value: at 288 x 288 at least 99.5 % of
-the labels are those of the exact O(N^2) sum (`benchmarks/refine.py`, `tests/refine/test_crf_exact.py`).
+the labels are those of the exact O(N^2) sum (`benchmarks/refine.py`, `tests/refine/test_crf.py`).
 
 The sums over pixels run on the CPU, whatever the device of the logits.
 """

@@ -1,14 +1,15 @@
-"""Pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020, §4.2): a posterior flows between like pixels.
+"""Pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020): a posterior flows between like pixels.
 
 With I the image and N(i) the 8 neighbours of pixel i at each of several distances,
 
-    k(i, j) = -|I_i - I_j| / s_i    averaged over the colours                                   (Eq. 4)
-    a(i, j) = softmax over j in N(i) of k(i, j)                                                 (Eq. 5)
-    m(i)   <- sum over j in N(i) of a(i, j) m(j)                                                (Eq. 3), repeated
+    k(i, j) = -|I_i - I_j| / s_i    averaged over the three colours
+    a(i, j) = softmax over j in N(i) of k(i, j)
+    m(i)   <- sum over j in N(i) of a(i, j) m(j)    repeated
 
-s_i is made of the local standard deviation of the intensities, over all neighbours and i itself. The paper divides by
-its square; the authors' code, with which published numbers were made, by a tenth of it, which alone makes k independent
-of the contrast of the image. A setting chooses; "released" is the default. Outside the image the nearest pixel counts.
+s_i comes from the local standard deviation of the intensities, over all neighbours and i itself. The paper divides by
+its square; the authors' code, with which the published numbers were made, by a tenth of it, which alone makes k
+independent of the contrast of the image. A setting chooses; "released" is the default. Outside the image the nearest
+pixel counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 from lexiseg.errors import SettingError
 from lexiseg.refine._candidates import check_rgb, refine_candidates
 
-__all__ = ["PAPER", "Config", "pamr", "refine"]
+__all__ = ["DEFAULT", "Config", "pamr", "refine"]
 
 RELEASED_SHARE = 0.1  # of the standard deviation
 SMALLEST = 1e-8  # added to what is divided by
@@ -35,7 +36,7 @@ SMALLEST = 1e-8  # added to what is divided by
 
 @dataclass(frozen=True)
 class Config:
-    """The defaults are the paper's (§5.1).
+    """The defaults are the authors'.
 
     iterations: how often the posterior flows.
     dilations: distances of the neighbours, pixels.
@@ -57,22 +58,23 @@ class Config:
             raise SettingError(f"contrast is {self.contrast!r}; give 'released' or 'paper'")
 
 
-PAPER = Config()
+DEFAULT = Config()
 
 
-def refine(logits: Tensor, rgb: npt.NDArray[np.uint8], *, config: Config = PAPER) -> Tensor:
+def refine(logits: Tensor, rgb: npt.NDArray[np.uint8], *, config: Config = DEFAULT) -> Tensor:
     """Class logits [C, h, w] on any grid and RGB uint8 [H, W, 3] to logits [C, H, W] of the refined posterior.
 
     A background is a class like any other. Above `config.candidates` classes only the likeliest are refined.
 
     Raises `SettingError` for more logits than fit in memory, `ImageError` for pixels that are not uint8 RGB.
     """
+    smallest = torch.finfo(torch.float32).tiny  # -inf at single pixels would spread when the decoder interpolates
     return refine_candidates(
-        logits, rgb, config.candidates, lambda posterior: pamr(posterior, rgb, config=config).log()
+        logits, rgb, config.candidates, lambda posterior: pamr(posterior, rgb, config=config).clamp(min=smallest).log()
     )
 
 
-def pamr(masks: Tensor, rgb: npt.NDArray[np.uint8], *, config: Config = PAPER) -> Tensor:
+def pamr(masks: Tensor, rgb: npt.NDArray[np.uint8], *, config: Config = DEFAULT) -> Tensor:
     """Masks or posteriors [C, H, W] of the image `rgb` uint8 [H, W, 3], refined; each channel for itself.
 
     Raises `ImageError` where the sizes differ or the pixels are not uint8 RGB.
