@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import small_config
+from small_clip import small_config
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel
