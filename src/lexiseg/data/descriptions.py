@@ -28,6 +28,7 @@ __all__ = [
     "Captions",
     "MaskedData",
     "MiniData",
+    "Opening",
     "PairData",
     "PhotographData",
     "SceneLabelData",
@@ -53,7 +54,7 @@ class Workers:
     kind: Literal["processes", "threads"] = "processes"
 
 
-class _Opening(ABC):
+class Opening(ABC):
     """What the descriptions share: the trainer opens them all alike."""
 
     workers: Workers
@@ -113,7 +114,7 @@ class Captions:
 
 
 @dataclass(frozen=True)
-class PairData(_Opening):
+class PairData(Opening):
     """Image-text pairs in shards, folders, lists or on the hub; `places` are read by `pair_readers.open_pairs`."""
 
     places: tuple[str, ...]
@@ -139,7 +140,7 @@ class PairData(_Opening):
 
 
 @dataclass(frozen=True)
-class MiniData(_Opening):
+class MiniData(Opening):
     """The miniature pair set. root: the folder with `photos-train` and `masks-train`; cache: see `MiniPairs`."""
 
     root: str
@@ -155,7 +156,7 @@ class MiniData(_Opening):
 
 
 @dataclass(frozen=True)
-class ScenePairData(_Opening):
+class ScenePairData(Opening):
     """Drawn scenes with captions, for tests and tutorials."""
 
     scenes: Scenes = _SCENES
@@ -168,7 +169,7 @@ class ScenePairData(_Opening):
 
 
 @dataclass(frozen=True)
-class SceneLabelData(_Opening):
+class SceneLabelData(Opening):
     """Drawn scenes with label maps over `scenes.class_names()`. `relabelling` hides or suppresses classes."""
 
     scenes: Scenes = _SCENES
@@ -183,7 +184,7 @@ class SceneLabelData(_Opening):
 
 
 @dataclass(frozen=True)
-class MaskedData(_Opening):
+class MaskedData(Opening):
     """The photographs of `masks-train` with label maps.
 
     root: the folder with `masks-train`; cache: a folder for the decoded photographs.
@@ -215,7 +216,7 @@ class MaskedData(_Opening):
 
 
 @dataclass(frozen=True)
-class PhotographData(_Opening):
+class PhotographData(Opening):
     """Photographs without labels, every file below some folders: their label maps are UNLABELLED everywhere."""
 
     places: tuple[str, ...]

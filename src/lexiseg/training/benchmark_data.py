@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from lexiseg import catalog
 from lexiseg.data.dense import MASKCLIP_PLUS, DenseAugmentation, DenseSource, Relabelling
-from lexiseg.data.descriptions import Workers
-from lexiseg.data.loader import Loader
+from lexiseg.data.descriptions import Opening, Workers
 from lexiseg.errors import SettingError
 
 __all__ = ["BenchmarkData"]
@@ -19,7 +18,7 @@ Labels = Literal["all", "seen", "zero_shot", "annotation_free", "none"]
 
 
 @dataclass(frozen=True)
-class BenchmarkData:
+class BenchmarkData(Opening):
     """Photographs and label maps of a benchmark's official download, augmented together.
 
     benchmark: its name in `benchmarks/`. root: the folder its data lie below.
@@ -42,16 +41,6 @@ class BenchmarkData:
     labels: Labels = "all"
     augmentation: DenseAugmentation = MASKCLIP_PLUS
     workers: Workers = _ONE_WORKER
-
-    def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
-        return Loader(
-            self.source(),
-            batch_size=batch_size,
-            seed=seed,
-            workers=self.workers.number,
-            kind=self.workers.kind,
-            max_bad_fraction=max_bad_fraction,
-        )
 
     def source(self) -> DenseSource:
         benchmark = catalog.get("benchmarks", self.benchmark).BENCHMARK
