@@ -25,6 +25,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Json",
+    "Preset",
     "Refine",
     "Settings",
     "Templates",

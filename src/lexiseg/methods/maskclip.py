@@ -325,7 +325,7 @@ VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
         Config(),
         "asset:mini-clip",
-        # objects as large as in training; a third of masks-val scored 36.2 mIoU with vild14, 34.4 with maskclip85
+        # objects as large as in training; docs/log.md says how the templates were picked, and how they should be
         Inference(long_side=256, multiple=8, templates="vild14"),
         "the embedded model: small, knows about 800 words",
     ),

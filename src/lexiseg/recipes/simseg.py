@@ -50,7 +50,7 @@ MINI = Recipe(
     model="simseg/custom",
     config=Config(architecture="small-clip"),
     data=MiniData(root="data", augmentation=PairAugmentation(size=128, area=(0.6, 1.0))),
-    steps=1000,  # 128,000 pairs: a quarter of an hour on two cores
+    steps=1000,  # 128,000 pairs; --dry-run says what that takes
     batch_size=128,
     optimiser=Optimiser(rate=1e-3, weight_decay=0.1, betas=(0.9, 0.98), epsilon=1e-6),
     groups=(Group(("*.bias", "*norm*", "*temperature"), weight_decay=0.0),),
