@@ -11,7 +11,7 @@ from photographs import LEXISEG_DATA, needs_photographs, write_root
 
 from lexiseg.data.loader import Loader
 from lexiseg.data.masked import held_out
-from lexiseg.data.mini import NOTHING, VERSION, Mini, MiniPairs, list_names
+from lexiseg.data.mini import ABSENT, VERSION, Mini, MiniPairs, list_names
 from lexiseg.data.pairs import PairSource, digest
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import DataError
@@ -49,7 +49,7 @@ def test_photographs_have_their_real_captions_or_a_list_of_classes(mini):
 def test_captions_name_what_is_on_the_canvas_and_nothing_else(mini):
     for index in range(SMALL.canvases):
         canvas = mini.canvas(index)
-        there = set(np.unique(canvas.labels)) - {NOTHING}
+        there = {int(at) for at in np.unique(canvas.labels) if at >= 0}
         named = {at for at, names in enumerate(mini.concepts) for name in names if name in canvas.caption}
         assert named <= there
         large = {at for at in there if (canvas.labels == at).mean() > 0.2}
@@ -58,14 +58,16 @@ def test_captions_name_what_is_on_the_canvas_and_nothing_else(mini):
 
 def test_labels_of_masked_cells_are_exact(mini):
     """In the made-up photographs the red channel is the class's id, and 200 or 40 in sheets."""
-    ids = np.array([1, 17, 130, -1, 255])
+    ids = np.array([1, 17, 130, -1, 255, 255])  # the last two: absent, unknown
     checked = 0
     for index in range(SMALL.canvases):
         canvas = mini.canvas(index)
         for cell, exact in enumerate(canvas.exact):
             where = canvas.cells == cell
             if not exact:
-                assert len(np.unique(canvas.labels[where])) == 1
+                known = set(np.unique(canvas.labels[where]).tolist())
+                concept = max(known)
+                assert known <= {concept, ABSENT - 1 - concept}
                 continue
             red, wanted = canvas.image[where][:, 0].astype(int), ids[canvas.labels[where]]
             assert (np.abs(red - wanted) < 40).mean() > 0.75  # the rest are blends at borders
@@ -165,3 +167,18 @@ def test_the_real_set_is_the_one_that_recipes_and_tables_speak_of():
         assert canvas.image.shape == (128, 128, 3)
         assert canvas.image.std() > 5
         assert any(name in canvas.caption for name in names)
+
+
+def test_where_all_things_are_marked_the_rest_shows_none_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("lexiseg.data.mini._THINGS_ALONE", "msrc-even")
+    one = MiniPairs(write_root(tmp_path), Mini(size=48, canvases=60, masked=1.0, cells=(1.0, 0.0, 0.0, 0.0)))
+    unknown = [set(np.unique(labels[labels < 0]).tolist()) for labels in (one.canvas(at).labels for at in range(60))]
+    assert {tuple(each) for each in unknown} == {(), (ABSENT,), (-1,)}  # of one shard or the other
+    assert [one.concepts[at][0] for at in one.things] == ["person", "cat"]
+
+
+def test_a_photograph_has_its_class_in_the_box_of_its_object_alone(mini):
+    apple = next(at for at, names in enumerate(mini.concepts) if names[0] == "apple")
+    shown = [canvas.labels for canvas in map(mini.canvas, range(SMALL.canvases)) if (canvas.labels == apple).any()]
+    outside = np.mean([(labels == ABSENT - 1 - apple).sum() / (labels == apple).sum() for labels in shown])
+    assert outside > 0.5  # the box of the made-up apples is small, and in a corner

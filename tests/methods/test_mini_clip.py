@@ -37,10 +37,16 @@ def batch(labels: list[int], *, exact: bool = False, seed: int = 0) -> dict:
         "labels": maps,
         "cells": cells,
         "exact": torch.tensor([[exact, False, False, False]] * count),
+        "absent": torch.tensor([[False, True, False, True, False]] * count),
         "sentences": [("a photo of a cat.", "dog")] * count,
         "words": torch.tensor([[1, -1]] * count),
         "meanings": functional.normalize(torch.randn(count, 2, 32, generator=generator), dim=-1),
     }
+
+
+def plain(**changes) -> Settings:
+    """Without taking frequencies out."""
+    return Settings(concepts=CONCEPTS, balance=0.0, **changes)
 
 
 def with_relation(objective: Objective, first: int, second: int) -> Objective:
@@ -94,7 +100,7 @@ def test_a_related_concept_is_no_negative_and_an_unrelated_one_is(exact):
         return objective
 
     def fresh() -> Objective:
-        return Objective(tiny(), Settings(concepts=CONCEPTS))
+        return Objective(tiny(), plain())
 
     related = image_losses(with_relation(fresh(), 0, 2))
     torch.testing.assert_close(image_losses(moved(with_relation(fresh(), 0, 2))), related)
@@ -104,7 +110,7 @@ def test_a_related_concept_is_no_negative_and_an_unrelated_one_is(exact):
 def test_a_concept_in_the_picture_counts_although_it_is_related_to_another():
     data = batch([0, 0])
     data["labels"][:, :2] = 2  # half of each picture
-    objective = with_relation(Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0, image=1.0)), 0, 2)
+    objective = with_relation(Objective(tiny(), plain(keep=1.0, image=1.0)), 0, 2)
     with torch.no_grad():
         vectors = functional.normalize(objective.segmenter.clip.image_features(data["images"]), dim=-1)
         scores = (vectors @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()).log_softmax(dim=1)
@@ -113,7 +119,7 @@ def test_a_concept_in_the_picture_counts_although_it_is_related_to_another():
 
 
 def test_places_are_weighted_by_whether_their_labels_are_exact():
-    rough = Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0, roughly=0.25))
+    rough = Objective(tiny(), plain(keep=1.0, roughly=0.25))
     exactly = losses(rough, batch([0, 1], exact=True))
     roughly = losses(rough, batch([0, 1], exact=False))
     torch.testing.assert_close(roughly["places"], exactly["places"] * 0.25)
@@ -122,7 +128,7 @@ def test_places_are_weighted_by_whether_their_labels_are_exact():
 
 
 def test_regions_take_the_mean_of_the_patches_of_each_cell():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0))
+    objective = Objective(tiny(), plain(keep=1.0))
     data = batch([0, 1])
     data["labels"][:, 3, 3] = 4  # the second cell is known now
     with torch.no_grad():
@@ -133,11 +139,48 @@ def test_regions_take_the_mean_of_the_patches_of_each_cell():
         torch.testing.assert_close(losses(objective, data)["regions"], expected)
 
 
+def test_what_is_absent_may_have_no_share():
+    objective = with_relation(Objective(tiny(), plain(keep=1.0, absent=2.0)), 0, 4)
+    data = batch([0, 0])
+    data["labels"][0, 0] = -2  # none of the listed: 1 and 3
+    data["labels"][1, 0] = -3 - 4  # not 4, nor 0, which is related to it
+    with torch.no_grad():
+        places, _, _ = objective._embed(data["images"])
+        cosines = functional.normalize(places, dim=-1) @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()
+        shares = cosines.softmax(dim=-1)[:, :4]
+        left = torch.cat([shares[0][:, [0, 2, 4]].sum(dim=1), shares[1][:, [1, 2, 3]].sum(dim=1)])
+        torch.testing.assert_close(losses(objective, data)["absent"], 2 * -left.log().mean())
+
+
+def test_frequent_concepts_are_believed_less_often_the_more_balance_there_is():
+    """What the vectors must say is the posterior over the frequencies: at full balance all concepts count alike."""
+    even, seen = (
+        Objective(tiny(), plain(keep=1.0)),
+        Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0, balance=1.0)),
+    )
+    for objective in (even, seen):
+        objective.eval()
+        objective.frequency.copy_(torch.tensor([0.9, 0.025, 0.025, 0.025, 0.025]))
+    frequent, seldom = batch([0, 0], exact=True), batch([1, 1], exact=True)
+    assert losses(seen, frequent)["places"] < losses(even, frequent)["places"]
+    assert losses(seen, seldom)["places"] > losses(even, seldom)["places"]
+
+
+def test_frequencies_follow_the_labels_in_training_alone():
+    objective = Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0))
+    for _ in range(600):
+        objective._prior(torch.tensor([[0, 0, 0, 2, -1, -2]]))
+    torch.testing.assert_close(objective.frequency, torch.tensor([0.75, 0, 0.25, 0, 0]), atol=1e-2, rtol=0)
+    before = objective.eval().frequency.clone()
+    objective._prior(torch.tensor([[1]]))
+    torch.testing.assert_close(objective.frequency, before)
+
+
 def test_pictures_of_which_nothing_is_known_teach_nothing():
     objective = Objective(tiny(), Settings(concepts=CONCEPTS))
     data = batch([-1, -1])
     found = losses(objective, data)
-    assert found["places"] == found["regions"] == found["image"] == 0
+    assert found["places"] == found["regions"] == found["image"] == found["absent"] == 0
     sum(found.values()).backward()  # and still have gradients
 
 

@@ -3,7 +3,8 @@
 A sample has, for a grid of patches of P pixels [h, w] and at most `MOST_CELLS` cells:
 
     image      float [3, S, S], normalised
-    labels     concept at a random pixel of each patch [h, w], -1 where nobody knows
+    labels     concept at a random pixel of each patch [h, w]; -1 where nobody knows, -2 where none of the concepts is
+               that `absent` lists [C], -3 - c where concept c is not
     cells      which cell of the picture each patch belongs to [h, w]
     exact      whether a cell's labels are true at every pixel [MOST_CELLS]; else they only say what it shows
     sentences  N templates with a word each
@@ -75,6 +76,11 @@ class Shot:
 
 
 class _Shots(Protocol):
+    """things: the concepts that are absent, and all finer ones with them, where a label is -2."""
+
+    @property
+    def things(self) -> tuple[int, ...]: ...
+
     def __len__(self) -> int: ...
 
     def key(self, index: int) -> str: ...
@@ -126,6 +132,8 @@ class ConceptSource:
 
     def __init__(self, shots: _Shots, words: Words, *, sentences: int = 1, jitter: float = 0.3) -> None:
         self._shots, self._coarser, self._jitter = shots, words.concepts.coarser, jitter
+        things = set(shots.things)
+        self._absent = np.array([at in things or not things.isdisjoint(up) for at, up in enumerate(self._coarser)])
         self._sentences = _Sentences(words, sentences)
 
     @property
@@ -144,6 +152,7 @@ class ConceptSource:
             "key": self.key(index),
             "image": self._normalised(shot.image, random),
             "labels": self._coarsened(shot.labels[top::_PATCH, left::_PATCH], random),
+            "absent": self._absent,
             "cells": shot.cells[_PATCH // 2 :: _PATCH, _PATCH // 2 :: _PATCH].astype(np.int64),
             "exact": exact,
             **self._sentences.draw(random),
@@ -239,6 +248,8 @@ class SceneConcepts:
 
 
 class _Photographs:
+    things = ()
+
     def __init__(self, root: Path, cache: Path | None, size: int, concepts: Sequence[Sequence[str]]) -> None:
         self._tiles, self._size = read_sheets(root / "photos-train", cache=cache), size
         place = {name.lower(): at for at, one in reversed(list(enumerate(concepts))) for name in one}
@@ -269,7 +280,7 @@ class _Photographs:
 
 class _Canvases:
     def __init__(self, pairs: MiniPairs) -> None:
-        self._pairs = pairs
+        self._pairs, self.things = pairs, pairs.things
 
     def __len__(self) -> int:
         return self._pairs.settings.canvases
@@ -286,6 +297,8 @@ class _Canvases:
 
 
 class _DrawnScenes:
+    things = ()
+
     def __init__(self, scenes: Scenes) -> None:
         self._scenes = scenes
 

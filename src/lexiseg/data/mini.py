@@ -32,13 +32,19 @@ from lexiseg.data.pairs import digest
 from lexiseg.data.sheets import read_sheets
 from lexiseg.errors import DataError
 
-__all__ = ["NOTHING", "VERSION", "Canvas", "Mini", "MiniPairs", "Statistics", "list_names"]
+__all__ = ["ABSENT", "NOTHING", "VERSION", "Canvas", "Mini", "MiniPairs", "Statistics", "list_names"]
 
 VERSION = 1  # of how pairs are made of settings and photographs; raise it with every change that makes others
 
-NOTHING = -1  # in a canvas's labels: nobody knows what is there
+# in a canvas's labels, where no concept is known:
+NOTHING = -1  # nobody knows what is there
+ABSENT = -2  # nothing that can be counted: whoever labelled this photograph marked all such things
+# and ABSENT - 1 - C means "not concept C": it is outside the box around the photograph's object
 
 Visible = NDArray[np.bool_]
+
+_THINGS_ALONE = "coco-train2017-things"  # the shard where all things are marked, and nothing else
+_LAST_THING = 90  # of COCO's ids; MSRC has things that COCO does not mark
 
 _FORMS = (
     "a photo of {}.",
@@ -83,8 +89,8 @@ class Mini:
 class Canvas:
     """image: RGB [size, size, 3].
 
-    labels: indices into `MiniPairs.concepts` or NOTHING [size, size]; exact in cells of masked photographs, while a
-        photograph of a sheet has its class all over, its background included.
+    labels: indices into `MiniPairs.concepts` or what is known otherwise (ABSENT) [size, size]; exact in cells of masked
+        photographs, while a photograph of a sheet has its class all over the box around its object.
     cells: which cell each pixel belongs to [size, size]; exact: whether each cell's labels are exact.
     """
 
@@ -119,6 +125,7 @@ class MiniPairs:
 
     concepts: the names of each thing that captions can name: the classes of `masks-train`, then those of the sheets,
         one concept where the sheet's first name is a name of an earlier one.
+    things: the concepts that are not where a canvas says ABSENT.
 
     Raises `DataError` where the root lacks the photographs.
     """
@@ -136,6 +143,7 @@ class MiniPairs:
         self._ranges = [self._tiles.of_sheet(sheet) for sheet in range(len(self._tiles.sheets))]
         self.concepts, self._concept_of_sheet = self._merge()
         self._countable = [kind.thing for kind in self._masked.classes]
+        self.things = tuple(at for at, kind in enumerate(self._masked.classes) if kind.thing and kind.id <= _LAST_THING)
         # the root of the count: 500 photographs of a class count more than 30, but not 16 times as much
         weight = np.sqrt([len(photographs) for photographs in self._ranges])
         self._sheet_ends = np.cumsum(weight / weight.sum())
@@ -236,9 +244,13 @@ class MiniPairs:
         picture, (left, top, right, bottom) = self._tiles.photograph(index), self._tiles.boxes[index]
         size, focus = (picture.shape[0], picture.shape[1]), ((top + bottom) / 2, (left + right) / 2)
         box = crop_around(size, shape, random, side=(0.7, 1.0), focus=focus)
-        image = fit(picture, box, shape, mirror=random.random() < 0.5)
+        mirror = random.random() < 0.5
+        image = fit(picture, box, shape, mirror=mirror)
         concept = int(self._concept_of_sheet[sheet])
-        return _Piece(image, np.full(shape, concept, np.int16), (concept,), exact=False)
+        inside = np.zeros(size, np.uint8)
+        inside[top : bottom + 1, left : right + 1] = 1
+        labels = np.where(fit(inside, box, shape, mirror=mirror), concept, ABSENT - 1 - concept).astype(np.int16)
+        return _Piece(image, labels, (concept,), exact=False)
 
     def _masked_piece(self, visible: Visible, random: np.random.Generator) -> _Piece:
         """A part of a masked photograph with something in it that can be named."""
@@ -252,7 +264,8 @@ class MiniPairs:
             concepts = self._named(labels[visible])
             if concepts:
                 image = fit(photograph.image(), box, shape, mirror=mirror)
-                known = np.where(labels == IGNORE, np.int16(NOTHING), labels.astype(np.int16))
+                unknown = np.int16(ABSENT if photograph.key.startswith(_THINGS_ALONE) else NOTHING)
+                known = np.where(labels == IGNORE, unknown, labels.astype(np.int16))
                 return _Piece(image, known, concepts, exact=True)
 
     def _named(self, labels: Pixels) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ __all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Settings", "load", "s
 
 BASE = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
 LARGEST_SCALE = 100.0  # as in CLIP
+FORGETTING, RAREST = 0.01, 1e-4  # of the running frequencies: what a batch counts for, and the least of any concept
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ class Settings:
 
     keep: the share of the patches of each picture that go through the tower, 0-1.
     image, roughly, text: weights of the losses of the class token, of single patches in cells whose labels say only
-        what they show, and of the words.
+        what they show, and of the words. absent: of patches of which is known only what they do not show.
+    balance: how much of the concepts' frequencies is taken out of what the vectors say, 0-1. At 1 a concept that is
+        seldom seen is as likely as any other (logit adjustment, Menon et al. 2021).
     """
 
     words: str | None = None
@@ -105,6 +108,8 @@ class Settings:
     image: float = 0.5
     roughly: float = 0.25
     text: float = 1.0
+    absent: float = 0.5
+    balance: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -120,6 +125,7 @@ class Objective(nn.Module):
 
     concepts: Tensor  # [C, D]
     related: Tensor  # [C, C]
+    frequency: Tensor  # of each concept among the labelled patches of late [C]
 
     def __init__(self, segmenter: MiniClip, settings: Settings | None = None) -> None:
         super().__init__()
@@ -127,6 +133,7 @@ class Objective(nn.Module):
         concepts, related = _read(self.settings, segmenter.clip.embed_dim)
         self.register_buffer("concepts", concepts)
         self.register_buffer("related", related)
+        self.register_buffer("frequency", torch.full((len(concepts),), 1 / len(concepts)))
         # plain attention: the fused kernel for CPUs is slower backwards
         for tower in (_vit(segmenter.clip).model, segmenter.clip.text_model):
             tower.set_attn_implementation("eager")
@@ -139,11 +146,13 @@ class Objective(nn.Module):
         places, image, kept = self._embed(batch["images"])
         labels, cells = (batch[name].flatten(1).gather(1, kept) for name in ("labels", "cells"))  # [B, K]
         exact = batch["exact"].gather(1, cells)
-        logits = self._logits(places)  # [B, K, C]
+        prior = self._prior(labels)
+        logits = self._logits(places).float() + prior  # [B, K, C]
         return {
             "places": self._of_places(logits, labels, exact),
             "regions": self._of_regions(logits, labels, cells, exact),
-            "image": settings.image * self._of_images(self._logits(image).float(), labels),
+            "absent": settings.absent * self._of_absent(logits, labels, batch["absent"]),
+            "image": settings.image * self._of_images(self._logits(image).float() + prior, labels),
             "text": text,
         }
 
@@ -162,6 +171,14 @@ class Objective(nn.Module):
             tokens = block(tokens, None)
         places, image = last_block(vision, tokens)
         return vision.project(places), vision.project(image), kept
+
+    @torch.no_grad()
+    def _prior(self, labels: Tensor) -> Tensor:
+        """What is added to the logits in training, so that they need not say it themselves [C]."""
+        if self.training:
+            counts = torch.bincount(labels[labels >= 0], minlength=len(self.frequency)).float()
+            self.frequency.lerp_(counts / counts.sum().clamp(min=1), FORGETTING)
+        return self.settings.balance * (self.frequency + RAREST).log()
 
     def _logits(self, vectors: Tensor) -> Tensor:
         """[..., D] -> [..., C]"""
@@ -184,6 +201,18 @@ class Objective(nn.Module):
         if not count.any():
             return logits.sum() * 0.0
         return self._cross_entropy(means[count > 0], label[count > 0]).mean()
+
+    def _of_absent(self, logits: Tensor, labels: Tensor, absent: Tensor) -> Tensor:
+        """-log of the share that what is not there leaves to the rest, over patches [B, K] that say so."""
+        told = labels < -1
+        if not told.any():
+            return logits.sum() * 0.0
+        at = told.nonzero()[:, 0]
+        concept = -3 - labels[told]  # -1: those of the sample's list
+        one = functional.one_hot(concept.clamp(min=0), len(self.concepts)).bool() | self.related[concept.clamp(min=0)]
+        gone = torch.where((concept < 0)[:, None], absent[at], one)  # [N, C]
+        found = logits[told]
+        return (found.logsumexp(dim=-1) - found.masked_fill(gone, float("-inf")).logsumexp(dim=-1)).mean()
 
     def _of_images(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Of the class token [B, C]: the right answer is what the kept patches show, by area."""
