@@ -95,7 +95,7 @@ def test_rates_keep_their_factor():
     assert sorted(group["lr"] for group in built.param_groups) == [0.05, 0.5]
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
 def test_saved_moments_continue_to_the_bit(name):
     def step(model, built):
         built.zero_grad()

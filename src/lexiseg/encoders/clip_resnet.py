@@ -85,15 +85,21 @@ class ClipResNet(nn.Module):
 
         Images smaller than one cell are padded with zeros (the mean colour) at the right and at the bottom.
         """
+        return self.maps(images)[-1]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The maps of all four stages, as `trunk` gives the last one; the first is [B, 4w, H/4, W/4]."""
         height, width = images.shape[-2:]
         x = functional.pad(images, (0, max(0, STRIDE - width), 0, max(0, STRIDE - height))).to(self.conv1.weight.dtype)
         x = functional.relu(self.bn1(self.conv1(x)))
         x = functional.relu(self.bn2(self.conv2(x)))
         x = functional.relu(self.bn3(self.conv3(x)))
         x = functional.avg_pool2d(x, 2)  # [B, w, H/4, W/4]
+        maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = stage(x)
-        return x
+            maps.append(x)
+        return maps
 
     def dense(self, images: Tensor, *, positions: bool = False) -> Tensor:
         """CLIP's own dense output [B, D, h, w]: self-attention of all cells through the pool (spec §2.5).

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, AdamW, Muon
 
 from lexiseg.errors import SettingError, nearest
 from lexiseg.training.recipe import Group, Recipe, Schedule
@@ -35,11 +37,11 @@ def freeze(objective: nn.Module, rules: Iterable[Group]) -> None:
 
 
 def build(objective: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW or SGD over the parameters that need a gradient, in one group for each rate and weight decay.
+    """AdamW, SGD or Muon over the parameters that need a gradient, in one group for each rate and weight decay.
 
     A group's "factor" is its rate at the top of the schedule over the recipe's.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             factor_ = _last(recipe.groups, name, "rate")
@@ -47,18 +49,58 @@ def build(objective: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             key = (
                 1.0 if factor_ is None else factor_,
                 recipe.optimiser.weight_decay if decay is None else decay,
+                recipe.optimiser.name == "muon" and parameter.ndim == 2 and "embedding" not in name,
             )
             groups.setdefault(key, []).append(parameter)
     settings = recipe.optimiser
     described = [
-        {"params": parameters, "lr": settings.rate * rate, "weight_decay": decay, "factor": rate}
-        for (rate, decay), parameters in groups.items()
+        {"params": parameters, "lr": settings.rate * rate, "weight_decay": decay, "factor": rate, "matrices": matrices}
+        for (rate, decay, matrices), parameters in groups.items()
     ]
     if settings.name == "sgd":
         return SGD(described, lr=settings.rate, momentum=settings.momentum)
-    # the fused kernel is several times faster on a CPU; with fp16 the scaler's own path is the tried one
-    fused = recipe.precision != "fp16"
-    return AdamW(described, lr=settings.rate, betas=settings.betas, eps=settings.epsilon, fused=fused)
+    # the fused kernel of AdamW is several times faster on a CPU; with fp16 the scaler's own path is the tried one
+    adamw = {"betas": settings.betas, "eps": settings.epsilon, "fused": recipe.precision != "fp16"}
+    if settings.name == "muon":
+        return MuonAndAdamW(described, adamw)
+    return AdamW(described, lr=settings.rate, **adamw)
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) for the groups of matrices, AdamW for embeddings, norms, biases and convolutions.
+
+    A matrix's update is as large as AdamW's would be (Liu et al. 2025), so that both take the same learning rates.
+    """
+
+    def __init__(self, groups: list[dict[str, Any]], adamw: dict[str, Any]) -> None:
+        super().__init__(groups, {})
+        self._adamw = adamw
+        self._share()
+
+    def _share(self) -> None:
+        """The parts work on this optimiser's own groups and moments, so that one state is saved and restored."""
+        kinds: tuple[tuple[bool, Callable[..., torch.optim.Optimizer]], ...] = (
+            (True, partial(Muon, adjust_lr_fn="match_rms_adamw")),
+            (False, partial(AdamW, **self._adamw)),
+        )
+        self._parts = []
+        for matrices, kind in kinds:
+            groups = [group for group in self.param_groups if group["matrices"] == matrices]
+            if groups:
+                part = kind([dict(group) for group in groups])
+                for group, theirs in zip(groups, part.param_groups, strict=True):
+                    group.update({key: value for key, value in theirs.items() if key not in group})
+                part.param_groups, part.state = groups, self.state
+                self._parts.append(part)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for part in self._parts:
+            part.step()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share()
 
 
 def factor(schedule: Schedule, step: int, steps: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lexiseg import settings
@@ -16,13 +16,13 @@ __all__ = ["Group", "Optimiser", "Recipe", "Schedule", "change", "check", "descr
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW (decoupled weight decay) or SGD with momentum."""
+    """AdamW (decoupled weight decay), SGD with momentum, or Muon for matrices beside AdamW for the rest."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "sgd", "muon"] = "adamw"
     rate: float = 1e-3  # learning rate at the top of the schedule
     weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)  # adamw
-    epsilon: float = 1e-8  # adamw
+    betas: tuple[float, float] = (0.9, 0.999)  # adamw, and beside muon
+    epsilon: float = 1e-8  # the same
     momentum: float = 0.9  # sgd
 
 
@@ -60,6 +60,7 @@ class Recipe:
     from_scratch: bool = False  # random weights, whatever the variant names
     objective: Any = None  # the frozen settings of the method's Objective
     teacher: str | None = None  # "method/variant" or a folder, for objectives that learn from another model
+    teacher_settings: Mapping[str, Any] = field(default_factory=dict)  # for `catalog.load`: preset, key_smoothing ...
 
     # on what, how long
     data: Any  # a frozen `DataDescription`
