@@ -1,24 +1,35 @@
-"""`lexiseg data`: whether a benchmark's data is all there, and photographs with captions as shards."""
+"""`lexiseg data`: whether a benchmark's data is all there, photographs with captions as shards, the miniature set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lexiseg.cli import common
-from lexiseg.cli.evaluate import bar
+from lexiseg.cli.evaluate import bar, split_names
+
+if TYPE_CHECKING:
+    from lexiseg.data.mini_sources import Source
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Check and pack data.")
+    group = typer.Typer(no_args_is_help=True, help="Check, pack and prepare data.")
     group.command("check", epilog=common.examples("lexiseg data check voc21 --data ~/datasets"))(check)
     epilog = common.examples(
         "lexiseg data pack photos/ shards/ --short-side 224",
         "lexiseg data pack captions.tsv shards/ --images photos/ --shard-size 5000",
     )
     group.command("pack", epilog=epilog)(pack)
+    epilog = common.examples(
+        "lexiseg data prepare mini",
+        "lexiseg data prepare mini --root data --from downloads/",
+        "lexiseg data prepare mini --root data --from downloads/ --from /mnt/coco --only coco,msrc",
+    )
+    group.command("prepare", epilog=epilog)(prepare)
     app.add_typer(group, name="data")
 
 
@@ -74,6 +85,48 @@ def pack(
         return
     skipped = sum(manifest["skipped"].values())
     typer.echo(f"{manifest['samples']:,} pairs in {len(manifest['shards'])} shards in {out}, {skipped:,} skipped")
+
+
+def prepare(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="mini: what the embedded model learns from.")],
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder for the packed data.")] = Path("data"),
+    from_: Annotated[
+        list[Path] | None, typer.Option("--from", help="Folder that downloads were unpacked in; repeat for more.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Sources to take; repeat or separate by commas.  [default: all]")
+    ] = None,
+    json: common.Json = False,
+) -> None:
+    """Pack official downloads the way a recipe reads them; without --from say which, whose and on what terms."""
+    from lexiseg.data.mini_prepare import prepare_mini
+    from lexiseg.data.mini_sources import SOURCES
+    from lexiseg.errors import UnknownName
+
+    if name != "mini":
+        raise UnknownName("set of data that can be prepared", name, ["mini"])
+    if not from_:
+        _print_sources(SOURCES, json)
+        return
+    with bar(f"preparing {name}") as progress:
+        prepared = prepare_mini(root, from_, only=split_names(only or ()), progress=progress)
+    if json:
+        common.print_json({"root": str(root), "made": prepared.made, "kept": prepared.kept})
+        return
+    kept = f", {len(prepared.kept)} were there" if prepared.kept else ""
+    typer.echo(f"{len(prepared.made)} files made in {root}{kept}")
+
+
+def _print_sources(sources: Sequence[Source], json: bool) -> None:
+    if json:
+        common.print_json([asdict(source) for source in sources])
+        return
+    for source in sources:
+        typer.echo(f"{source.name}: {source.owner}")
+        typer.echo(f"  terms     {source.terms}")
+        typer.echo(f"  becomes   {source.gives}")
+        typer.echo(f"  must hold {', '.join(source.needs)}\n")
+    typer.echo("docs/data.md says more. Then: lexiseg data prepare mini --root DIR --from DOWNLOADS")
 
 
 def _column(given: str | None) -> str | int | None:
