@@ -14,12 +14,11 @@ of labels that the CRF moved: without it, agreement would say nothing.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import measuring
 import numpy as np
+import script
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
+from lexiseg.evaluation import measuring
 from lexiseg.refine import crf, pamr
 
 SIDE, GRID = 288, 18  # pixels, patches
@@ -39,20 +39,18 @@ PHOTOGRAPHS: dict[str, Callable[[], NDArray[np.uint8]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = script.parser(__doc__)
     parser.add_argument("--photos", nargs="+", choices=PHOTOGRAPHS, default=list(PHOTOGRAPHS), help="default: all")
     parser.add_argument("--exact", action="store_true", help="compare with the exact CRF")
-    parser.add_argument("--threads", type=int, default=2, help="default 2")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls of each kind (default 5)")
-    parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = script.parse(parser, arguments)
+    if options.quick:
+        options.photos, options.repeats = options.photos[:1], 1
     rows = [row for name in options.photos for row in measure(name, options)]
     for row in rows:
         print(describe(row))
-    if options.out:
-        measuring.write(options.out, "refiners at 288 x 288: seconds, and labels shared with the exact CRF", rows)
+    script.write(options, "refiners at 288 x 288: seconds, and labels shared with the exact CRF", rows)
 
 
 def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -247,10 +247,14 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, name:
 def test_a_result_without_its_png_is_never_taken_for_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
+    write = Path.write_bytes
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
+    def full_disk(path: Path, data: bytes) -> int:
+        if path.suffix == ".png":
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         segmentation().save(tmp_path / "a.png")
     assert {path.name for path in tmp_path.iterdir()} == {"a.json"}

@@ -270,18 +270,13 @@ class Segmentation:
         return [LegendRow(name, (red, green, blue), area) for name, (red, green, blue), area in shares if area]
 
     def _write_png(self, path: Path) -> None:
-        import zlib
+        from lexiseg import png
 
-        from PIL import Image
-
-        picture = Image.fromarray(self.labels)
+        palette = None
         if self.labels.dtype == np.uint8:
             palette = np.full((256, 3), UNLABELLED, np.uint8)
             palette[: len(self.names)] = self._colours
-            picture.putpalette(palette.tobytes())
-        with files.atomic(path) as temporary:
-            # label maps are runs: three times faster than zlib's default and about as small
-            picture.save(temporary, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+        files.write_bytes(path, png.encode(self.labels, palette))
 
 
 def _hex(colour: Iterable[int]) -> str:

@@ -67,6 +67,11 @@ class Benchmark:
         """`open` below, for callers that have the benchmark from the catalog."""
         return open(self.name, root, **choices)
 
+    def vocabulary(self) -> Vocabulary:
+        """The classes and their words, known without any data; not for releases that bring their own classes."""
+        assert self.classes is not None, f"{self.name} has its classes from its data"
+        return _vocabulary(_classes.classes(self.classes, self.wording), self.unseen)
+
     def chosen(self, options: Mapping[str, str]) -> Benchmark:
         """With the options applied; raises `UnknownName` for an option or choice that does not exist."""
         changed = self

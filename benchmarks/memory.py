@@ -1,0 +1,49 @@
+"""What one image takes over the weights: memory flat in classes, and 4096² with 847 classes within 2 GB.
+
+    python benchmarks/memory.py                                  all cases (about five minutes: 25 tiles of 1024² each)
+    python benchmarks/memory.py --sizes 4096 --classes 847       the bar's case alone
+    python benchmarks/memory.py --window 512 --stride 384        other tiles
+
+Each case is a process of its own, whose model is loaded and which has labelled a tiny photograph. Random weights of
+ViT-B/16's shape; pictures above 2048² pass the network in tiles, as they do for everybody. Linux only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import script
+
+from lexiseg.evaluation import measuring
+from lexiseg.evaluation.bench import Case, memory_of
+from lexiseg.evaluation.subject import Model
+
+BAR = 2000  # MB, for 4096² and 847 classes
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = script.parser(__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 4096], help="pixels of a side")
+    parser.add_argument("--classes", type=int, nargs="+", default=[21, 847])
+    parser.add_argument("--window", type=int, help="pixels of a tile's side (default: the predictor's own rule)")
+    parser.add_argument("--stride", type=int, help="pixels between tiles")
+    options = script.parse(parser, arguments)
+    given = {"window": options.window, "stride": options.stride}
+    model = Model("maskclip/vit-b16", changes={name: value for name, value in given.items() if value is not None})
+    if options.quick:
+        model, options.sizes, options.classes = Model("maskclip/tiny", changes={"window": 64}), [128], [21]
+    rows = []
+    script.header("image", "classes", "MB over the weights", "bytes per pixel", "bar")
+    for size in options.sizes:
+        for classes in options.classes:
+            case = Case(model, size, classes, options.threads, network=True)
+            extra = measuring.in_new_process(memory_of, case)
+            per_pixel = "–" if extra is None else f"{1e6 * extra / size**2:.0f}"
+            bar = f"≤ {BAR}" if (size, classes) == (4096, 847) else ""
+            script.row(f"{size}²", classes, script.memory([extra]), per_pixel, bar)
+            rows.append({"size": size, "classes": classes, **given, "extra_mb": extra})
+            script.write(options, "megabytes over the weights", rows)
+
+
+if __name__ == "__main__":
+    main()
