@@ -107,6 +107,13 @@ def test_unlabelled_photographs_are_unlabelled_everywhere(photos):
     assert (batch["labels"] == UNLABELLED).all()
 
 
+def test_label_free_photographs_are_unlabelled_even_where_their_maps_say_ignore(root):
+    whole = DenseAugmentation(crop=(16, 16), scale=(64, 64), ratio=(1.0, 1.0))
+    data = MaskedData(root, label_free=True, augmentation=whole, workers=Workers())
+    for batch, _ in islice(data.open(**OPEN).stream(), 5):
+        assert (batch["labels"] == UNLABELLED).all()
+
+
 def test_scene_labels_are_over_the_class_names():
     batch, _ = next(SceneLabelData(Scenes(count=8, size=64)).open(**OPEN).stream())
     assert set(batch["labels"].unique().tolist()) <= {*range(len(class_names())), 255}

@@ -85,15 +85,24 @@ def test_a_word_given_twice_has_two_equal_rows(clip: Clip) -> None:
     assert torch.equal(vectors[0], vectors[2])
 
 
-def test_sentences_of_like_length_share_a_batch(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes, plain = [], clip.text_features
-    monkeypatch.setattr(clip, "text_features", lambda ids: (shapes.append(tuple(ids.shape)), plain(ids))[1])
+def test_sentences_that_begin_alike_share_a_batch(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, plain = [], clip.sentence_features
+    monkeypatch.setattr(clip, "sentence_features", lambda rows: (batches.append(rows), plain(rows))[1])
     monkeypatch.setattr("lexiseg.encoders.clip.TOKENS_AT_ONCE", 64)
-    clip.embed_words([f"cat {'x ' * (n % 9)}{n}" for n in range(60)], ["{}"])
-    assert all(rows * tokens <= 64 for rows, tokens in shapes)
-    assert sum(rows for rows, _ in shapes) == 60
-    assert [tokens for _, tokens in shapes] == sorted((tokens for _, tokens in shapes), reverse=True)
-    assert len({tokens for _, tokens in shapes}) > 3
+    clip.embed_words([f"cat {'x ' * (n % 9)}{n}" for n in range(60)], ["a {}", "the {}"])
+    assert all(len(rows) * max(map(len, rows)) <= 64 or len(rows) == 1 for rows in batches)
+    flat = [row for rows in batches for row in rows]
+    assert flat == sorted(flat)
+    assert len(flat) == 120
+
+
+def test_a_sentence_that_occurs_twice_is_embedded_once(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = clip.embed_words(["cat", "sky"], TEMPLATES)
+    seen, plain = [], clip.sentence_features
+    monkeypatch.setattr(clip, "sentence_features", lambda rows: (seen.extend(rows), plain(rows))[1])
+    found = clip.embed_words(["cat", "Cat", " cat ", "sky"], TEMPLATES)
+    assert len(seen) == 2 * len(TEMPLATES)
+    torch.testing.assert_close(found, expected[[0, 0, 0, 1]], atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
@@ -131,7 +140,7 @@ def test_cached_words_do_not_reach_the_text_tower_again(
     cache = TextCache(tmp_path / "cache")
     fresh = clip.embed_words(WORDS, TEMPLATES, cache=cache)
     again = Clip.load(folder)
-    monkeypatch.setattr(again, "text_features", None)
+    monkeypatch.setattr(again, "sentence_features", None)
     assert torch.equal(again.embed_words(WORDS[::-1], TEMPLATES, cache=cache), fresh.flip(0))
     with pytest.raises(TypeError):
         again.embed_words(["new"], TEMPLATES, cache=cache)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lexiseg import files
-from lexiseg.encoders.text_cache import MOST_FILES, TextCache
+from lexiseg.encoders.text_cache import LANES, MOST_FILES, TextCache, fold_tensors
 from lexiseg.files import cache_folder
 
 KEY = TextCache.key("model", ["a {}."])
@@ -144,3 +144,30 @@ def test_the_folder_is_decided_when_it_is_asked_for(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
     assert TextCache().folder == tmp_path / "own" / "text"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("numbers", [7, 5 * LANES + 11])
+def test_folding_tells_any_change_of_the_numbers(dtype: torch.dtype, numbers: int) -> None:
+    tensor = torch.randn(numbers, generator=torch.Generator().manual_seed(0)).to(dtype)
+    folded = fold_tensors({"weight": tensor})
+    assert fold_tensors({"weight": tensor.clone()}) == folded
+    seen = {folded, fold_tensors({"other": tensor}), fold_tensors({"weight": tensor[:-1]})}
+    for place in (0, numbers // 2, numbers - 1):
+        changed = tensor.clone()
+        changed[place] += 1
+        seen.add(fold_tensors({"weight": changed}))
+    seen.add(fold_tensors({"weight": tensor.flip(0)}))
+    seen.add(fold_tensors({"weight": tensor.view(1, -1)}))
+    assert len(seen) == 8
+
+
+def test_folding_tells_rows_that_changed_places() -> None:
+    rows = torch.randn(8, LANES)
+    assert fold_tensors({"w": rows}) != fold_tensors({"w": rows[[1, 0, 2, 3, 4, 5, 6, 7]]})
+    assert fold_tensors({"w": rows}) != fold_tensors({"w": rows + 0.0 * rows + torch.eye(8, LANES)})
+
+
+def test_folding_takes_scalars_and_nothing() -> None:
+    assert fold_tensors({"scale": torch.tensor(1.0)}) != fold_tensors({"scale": torch.tensor(2.0)})
+    assert fold_tensors({"none": torch.zeros(0)}) != fold_tensors({})

@@ -215,12 +215,16 @@ def cosines(features: Array, text: Array) -> Array:
     return np.einsum("bdhw,cd->bchw", unit, text)
 
 
-def denoise(scores: Array, *, threshold: float, scale: float, form: str) -> Array:
-    """Cosines in which a class that reaches the posterior `threshold` nowhere in its image is at -100."""
+def denoise(scores: Array, *, threshold: float, scale: float) -> Array:
+    """Cosines in which a class that reaches the posterior `threshold` nowhere in its image is at -100.
+
+    An image where every class fails is left alone. The released code has no such guard: there all classes are at -100
+    and the first one takes the image, which is an accident of argmax and no result that anybody could want.
+    """
     edited = scores.copy()
     for image, posterior in zip(edited, softmax(scale * scores, axis=1), strict=True):
         fails = [channel.max() < threshold for channel in posterior]
-        if form == "paper" and all(fails):
+        if all(fails):
             continue
         image[fails] = -100.0
     return edited

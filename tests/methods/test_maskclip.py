@@ -127,7 +127,7 @@ def test_image_to_refined_scores_equals_the_reference(load: Callable[..., MaskCl
     cases = {"vit": (features, {"paper": raw, "released": projected}[preset]), "rn": reference.resnet(images, RESNET)}
     threshold = {"paper": None, "released": 1.0}[preset]
     for tower, (features, keys) in cases.items():
-        scores = reference.denoise(reference.cosines(features, text), threshold=0.5, scale=100.0, form=preset)
+        scores = reference.denoise(reference.cosines(features, text), threshold=0.5, scale=100.0)
         expected = reference.smooth(scores, keys, scale=100.0, form=preset, threshold=threshold)
         segmenter = load(tower, preset=preset, key_smoothing=True, prompt_denoising=True).double()
         with torch.no_grad():
@@ -186,14 +186,12 @@ def test_output_scale_changes_scores_but_no_label() -> None:
     assert torch.equal(plain.argmax(1), flat.argmax(1))
 
 
-@pytest.mark.parametrize("form", ["paper", "released"])
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.9995])
-def test_prompt_denoising_equals_the_reference(form: str, threshold: float) -> None:
+def test_prompt_denoising_equals_the_reference(threshold: float) -> None:
     features, keys, text = dense_case(1)
     scale = 12.0
-    expected = scale * reference.denoise(reference.cosines(features, text), threshold=threshold, scale=scale, form=form)
-    settings = {"prompt_denoising_form": form, "prompt_denoising_threshold": threshold}
-    ours = classify((features, keys, text), scale, prompt_denoising=True, **settings)
+    expected = scale * reference.denoise(reference.cosines(features, text), threshold=threshold, scale=scale)
+    ours = classify((features, keys, text), scale, prompt_denoising=True, prompt_denoising_threshold=threshold)
     assert_close(ours, expected)
 
 
@@ -210,9 +208,7 @@ def test_nothing_is_denoised_where_every_class_fails() -> None:
     case = dense_case(2)
     plain = classify(case, 0.01)
     assert torch.equal(classify(case, 0.01, prompt_denoising=True), plain)
-    released = classify(case, 0.01, prompt_denoising=True, prompt_denoising_form="released")
-    assert (released.argmax(1) == 0).all()
-    assert not (plain.argmax(1) == 0).all()
+    assert not (plain.argmax(1) == 0).all()  # as the released code has it
 
 
 def test_a_denoised_class_wins_nowhere_and_others_keep_their_logits() -> None:
@@ -226,13 +222,12 @@ def test_a_denoised_class_wins_nowhere_and_others_keep_their_logits() -> None:
 def test_the_background_is_never_denoised() -> None:
     features, keys, text = dense_case(1, classes=6)
     embedding = MaskClipEmbedding(torch.tensor(features), torch.tensor(keys))
-    for form in ("paper", "released"):
-        segmenter = MaskClip(EmptyClip(), Config(prompt_denoising=True, prompt_denoising_form=form))  # type: ignore[arg-type]
-        plain = segmenter_without_refinement().classify(embedding, with_background(text)).logits
-        denoised = segmenter.classify(embedding, with_background(text))
-        assert denoised.background
-        assert (plain.softmax(1).amax((2, 3))[:, -1] < 0.5).any()
-        assert torch.equal(denoised.logits[:, -1], plain[:, -1])
+    segmenter = MaskClip(EmptyClip(), Config(prompt_denoising=True))  # type: ignore[arg-type]
+    plain = segmenter_without_refinement().classify(embedding, with_background(text)).logits
+    denoised = segmenter.classify(embedding, with_background(text))
+    assert denoised.background
+    assert (plain.softmax(1).amax((2, 3))[:, -1] < 0.5).any()
+    assert torch.equal(denoised.logits[:, -1], plain[:, -1])
 
 
 def with_background(text: np.ndarray) -> TextClassifier:
@@ -252,7 +247,7 @@ def test_a_class_is_denoised_by_its_best_word() -> None:
     denoised = MaskClip(EmptyClip(), Config(prompt_denoising=True)).classify(embedding, pair).logits  # type: ignore[arg-type]
     scores = reference.cosines(features, text)
     pooled = np.concatenate([scores[:, :2].max(1, keepdims=True), scores[:, 2:]], axis=1)
-    assert_close(denoised, 12 * reference.denoise(pooled, threshold=0.5, scale=12.0, form="paper"))
+    assert_close(denoised, 12 * reference.denoise(pooled, threshold=0.5, scale=12.0))
 
 
 @pytest.mark.parametrize("form", ["paper", "released"])
@@ -262,7 +257,7 @@ def test_key_smoothing_equals_the_reference(form: str, threshold: float | None, 
     features, keys, text = dense_case(3)
     scale, scores = 12.0, reference.cosines(features, text)
     if denoised:
-        scores = reference.denoise(scores, threshold=0.5, scale=scale, form="paper")
+        scores = reference.denoise(scores, threshold=0.5, scale=scale)
     expected = reference.smooth(scores, keys, scale=scale, form=form, threshold=threshold)
     settings = {"key_smoothing_form": form, "key_smoothing_threshold": threshold, "prompt_denoising": denoised}
     ours = classify((features, keys, text), scale, key_smoothing=True, **settings)

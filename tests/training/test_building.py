@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from types import ModuleType
@@ -72,6 +73,21 @@ def test_a_teacher_is_loaded_frozen_with_how_its_pictures_are_treated(method):
     assert not segmenter.training
     assert not any(p.requires_grad for p in segmenter.parameters())
     assert inference.short_side == 7
+
+
+def test_the_teachers_settings_reach_the_catalog(method):
+    recipe = toy.recipe(model="lesson/big", teacher="lesson/big", teacher_settings={"width": 4, "short_side": 9})
+    segmenter, inference = build(recipe).objective.teacher
+    assert (segmenter.config, inference.short_side) == (Config(4), 9)
+    with pytest.raises(UnknownName, match="width"):
+        build(toy.recipe(model="lesson/big", teacher="lesson/big", teacher_settings={"wide": 4}))
+
+
+def test_an_inference_hook_decides_how_the_model_is_used(method, tmp_path):
+    built = build(toy.recipe(model="lesson/big"))
+    built.objective.inference = lambda variant: dataclasses.replace(variant, short_side=variant.short_side + 1)
+    built.save(tmp_path)
+    assert json.loads((tmp_path / "lexiseg.json").read_text())["inference"]["short_side"] == 8
 
 
 def test_the_folder_says_which_method_and_recipe_it_came_from(method, tmp_path):

@@ -190,6 +190,7 @@ class MaskedData(Opening):
     root: the folder with `masks-train`; cache: a folder for the decoded photographs.
     part, shards, occurring: as in `masked.read_masked`.
     hidden, suppressed: classes, by name, that become ignored or UNLABELLED; suppressed=("*",) stands for all.
+    label_free: every pixel is UNLABELLED, ignored ones too, and no label map is looked at.
     """
 
     root: str
@@ -199,6 +200,7 @@ class MaskedData(Opening):
     occurring: bool = True
     hidden: tuple[str, ...] = ()
     suppressed: tuple[str, ...] = ()
+    label_free: bool = False
     augmentation: DenseAugmentation = _MASKED_DENSE
     workers: Workers = Workers(number=1)
 
@@ -207,6 +209,9 @@ class MaskedData(Opening):
         folder = _folder(self.root) / "masks-train"
         masked = read_masked(folder, part=self.part, shards=self.shards, occurring=self.occurring, cache=cache)
         names = [kind.names[0] for kind in masked.classes]
+        if self.label_free:
+            facts = {"shards": masked.hashes}
+            return DenseSource((), self.augmentation, unlabelled=masked.photographs, facts=facts)
         return DenseSource(
             masked.photographs,
             self.augmentation,

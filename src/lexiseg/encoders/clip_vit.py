@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.activations import ACT2FN
 
+from lexiseg.encoders import attention
 from lexiseg.encoders.positions import resize_positions
 from lexiseg.errors import UnknownName
 
@@ -24,6 +25,7 @@ class ClipVit(nn.Module):
 
     def __init__(self, model: Any, projection: nn.Linear) -> None:
         super().__init__()
+        attention.use(model)
         self.model = model
         self.projection = projection
 

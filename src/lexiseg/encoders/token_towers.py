@@ -60,6 +60,10 @@ class TokenTowers(Protocol):
         """Tokens of sentences, of which the first `length` count; `padded`: T is `length`, not that of the longest."""
         ...
 
+    def text_digest(self) -> str:
+        """Hash of all that decides a sentence's tokens: the text tower's weights and settings, and the tokenizer."""
+        ...
+
     def save(self, folder: str | os.PathLike[str]) -> None: ...
 
 
@@ -96,6 +100,9 @@ class ClipTokens(nn.Module):
         # attention is causal, so that padding changes nothing before it
         states = clip.text_model(input_ids=ids, position_ids=places[None]).last_hidden_state  # [N, T, W]
         return TextTokens(clip.text_projection(states), places < sizes[:, None], sizes - 1)
+
+    def text_digest(self) -> str:
+        return self.clip.text_digest()
 
     @torch.no_grad()
     def save(self, folder: str | os.PathLike[str]) -> None:

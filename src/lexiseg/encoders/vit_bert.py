@@ -6,6 +6,7 @@ the layout they are saved in. Sections: spec simseg. Letters as in `token_towers
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from lexiseg import files
+from lexiseg.encoders.text_cache import hash_tensors, sample_tensors
 from lexiseg.encoders.token_towers import TextTokens
 from lexiseg.encoders.weights import Origin, find, first_line, fit, load_pickle, read_folder
 from lexiseg.encoders.wordpiece import LETTERS, WordPieces
@@ -71,6 +73,7 @@ class VitBert(nn.Module):
         self.image_projection = nn.Linear(shape.vision_width, shape.embed_dim, bias=False)
         self.text_projection = nn.Linear(shape.text_width, shape.embed_dim, bias=False)
         self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+        self._digest: tuple[str, str] | None = None  # of the text tower: a sample of the weights, the hash of them all
 
     @classmethod
     def random(cls, shape: VitBertShape, *, seed: int = 0) -> VitBert:
@@ -141,6 +144,15 @@ class VitBert(nn.Module):
         ids, mask = (rows.to(device) for rows in self.tokenizer(sentences, length=length, padded=padded))
         states = self.text(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, T, W]
         return TextTokens(self.text_projection(states), mask, torch.zeros(len(ids), dtype=torch.long, device=device))
+
+    def text_digest(self) -> str:
+        tensors = {**self.text.state_dict(), "text_projection": self.text_projection.weight}
+        sample = sample_tensors(tensors)  # hashing BERT's weights takes longer than a new word may
+        if self._digest is None or self._digest[0] != sample:
+            settings = f"{self.text.config.layer_norm_eps} {self.text.config.num_attention_heads}"
+            content = f"{settings} {self.tokenizer.fingerprint} {hash_tensors(tensors)}"
+            self._digest = sample, hashlib.sha256(content.encode()).hexdigest()
+        return self._digest[1]
 
     def _released(self) -> dict[str, Tensor]:
         """The tensors by the authors' names, where query, key and value are one."""

@@ -48,6 +48,12 @@ class WordPieces:
         """Single letters as pieces, for random weights: a vocabulary needs no download that way."""
         return cls(BertTokenizer(vocab={piece: index for index, piece in enumerate(LETTERS)}))
 
+    @property
+    def fingerprint(self) -> str:
+        """All that decides which ids a sentence gets, as text."""
+        content: str = self.backend.backend_tokenizer.to_str()
+        return content
+
     def __call__(self, sentences: Sequence[str], *, length: int, padded: bool = False) -> tuple[Tensor, Tensor]:
         """Ids and mask [N, T], marks included; longer sentences lose their end, but keep the closing mark.
 

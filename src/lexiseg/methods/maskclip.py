@@ -18,7 +18,7 @@ Where the paper and the authors' code disagree, `Config` and `Inference` choose 
     key_smoothing_form       cosine of two keys   normalised over places, not over    as in the paper
                                                   channels; ViT: after F  §2.7
     key_smoothing_threshold  none                 1: only cells below it change       none
-    prompt_denoising_form    what if all fail?    then the first class wins  §2.8     then none is removed
+    prompt_denoising         what if all fail?    then the first class wins  §2.8     then none is removed, always
     mean, std                not said             ImageNet's  §2.2                    CLIP's
     size                     512x512              short side 512, any multiple  §2.2  the variant's, in whole patches
 
@@ -84,8 +84,8 @@ class Config:
     allow_pickle: read weights that only come as a pickle, from a source you trust.
 
     Both refinements work on classes, after the words of each have voted, and on the whole image. The background of a
-    vocabulary is never removed. When nothing reaches the threshold, the form "paper" removes nothing; "released"
-    removes every class, so that the first one takes the image.
+    vocabulary is never removed. Where nothing reaches the threshold nothing is removed: the released code removes every
+    class then, so that the first one takes the image, which no setting brings back.
     """
 
     last_block: LastBlock = "value+residual+ffn"
@@ -98,7 +98,6 @@ class Config:
     key_smoothing_form: Form = "paper"
     key_smoothing_threshold: float | None = None
     prompt_denoising: bool = False
-    prompt_denoising_form: Form = "paper"
     prompt_denoising_threshold: float = 0.5
     architecture: Literal["of_weights", "tiny", "tiny-rn"] = "of_weights"
     tokenizer: str | None = None
@@ -217,8 +216,7 @@ def denoise(logits: Tensor, classifier: TextClassifier, config: Config) -> Tenso
     """Prompt denoising (end of §3.3 of the paper; §2.8): classes that are likely at no cell are removed from all."""
     best = logits.softmax(dim=1).amax(dim=(2, 3))  # [B, C]
     kept = best >= config.prompt_denoising_threshold
-    if config.prompt_denoising_form == "paper":
-        kept = kept | ~kept.any(dim=1, keepdim=True)  # where nothing is likely, nothing is a distractor
+    kept = kept | ~kept.any(dim=1, keepdim=True)  # where nothing is likely, nothing is a distractor
     if classifier.background:
         kept[:, -1] = True  # "none of the classes" is what is left when classes go
     return logits.where(kept[:, :, None, None], REMOVED * classifier.scale)
@@ -350,7 +348,6 @@ CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over
     "output_scale",
     "key_smoothing_threshold",
     "prompt_denoising",
-    "prompt_denoising_form",
     "prompt_denoising_threshold",
 )
 
@@ -369,7 +366,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "output_scale": 1.0,
         "key_smoothing_form": "released",
         "key_smoothing_threshold": 1.0,
-        "prompt_denoising_form": "released",
         "mean": IMAGENET_MEAN,
         "std": IMAGENET_STD,
         "short_side": 512,  # Context: 520 for the long side, which its benchmark says

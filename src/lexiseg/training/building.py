@@ -31,8 +31,8 @@ def build(recipe: Recipe) -> Built:
     """The objective of the recipe's method: `Objective(segmenter, settings, teacher=...)` of its file.
 
     Settings are `recipe.objective`, and left out where that is None. So is the teacher, which is what `catalog.load`
-    returns: the segmenter, frozen and in eval mode, and its `Inference`. Raises as `catalog.load` does, and
-    `SettingError` for a method that cannot be trained.
+    returns with `recipe.teacher_settings`: the segmenter, frozen and in eval mode, and its `Inference`. Raises as
+    `catalog.load` does, and `SettingError` for a method that cannot be trained.
     """
     module, variant = catalog.resolve(recipe.model, weights=recipe.weights)
     if recipe.config is not None:
@@ -47,7 +47,8 @@ def build(recipe: Recipe) -> Built:
 
     def save(folder: Path) -> None:
         trained = objective.export() if hasattr(objective, "export") else objective.segmenter
-        catalog.save(trained, folder, method=method, inference=variant.inference, recipe=describe(recipe))
+        own = objective.inference(variant.inference) if hasattr(objective, "inference") else variant.inference
+        catalog.save(trained, folder, method=method, inference=own, recipe=describe(recipe))
 
     return Built(objective, save)
 
@@ -59,6 +60,6 @@ def _settings(recipe: Recipe) -> tuple[Any, ...]:
 def _teacher(recipe: Recipe) -> dict[str, Any]:
     if recipe.teacher is None:
         return {}
-    segmenter, inference = catalog.load(recipe.teacher)
+    segmenter, inference = catalog.load(recipe.teacher, **recipe.teacher_settings)
     assert isinstance(segmenter, nn.Module), "methods' segmenters are modules"
     return {"teacher": (segmenter.eval().requires_grad_(False), inference)}

@@ -22,7 +22,7 @@ class Objective(Protocol):
     Weights of the losses are applied by the objective, and each loss is a mean over the batch, so that pieces of a
     batch and processes can be averaged.
 
-    Four things are optional:
+    Five things are optional:
 
     before_step(step), after_step(step)
         called around each step with its number, which counts from 0 and survives a resume. A switch between phases
@@ -32,6 +32,8 @@ class Objective(Protocol):
         teacher's, say.
     export()
         the segmenter to save at the end, where it is not simply `segmenter`.
+    inference(inference)
+        the `Inference` to save with it, made of the variant's own; a student may take over its teacher's templates.
     """
 
     segmenter: Any

@@ -1,0 +1,72 @@
+"""Labels where nobody labelled: filled in by what a teacher, or the student itself, sees there.
+
+Letters: B images, K channels of a result, N masks, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lexiseg.segmenter import DenseLogits, MaskScores
+
+__all__ = ["UNLABELLED", "cross_entropy", "fill", "upsample"]
+
+UNLABELLED = -1  # in a label map: there is something to be learned here, and nobody said what (`data.dense`)
+
+
+def fill(
+    labels: Tensor,
+    result: DenseLogits | MaskScores,
+    places: Sequence[int],
+    *,
+    ignore: int,
+    confidence: float | None = None,
+    everywhere: bool = False,
+) -> Tensor:
+    """Label maps [B, H, W] whose unlabelled pixels have the best class of `result` (maskclip spec §3.4).
+
+    places: the label that each channel of `result` stands for.
+    confidence: unlabelled pixels whose posterior is below it become `ignore`; with `everywhere` all pixels whose best
+        score is, as released.
+    """
+    scores = _at_labels(result, labels)  # [B, K, H, W]
+    best, channel = scores.max(dim=1)
+    unlabelled = labels == UNLABELLED
+    filled = torch.where(unlabelled, torch.tensor(places, device=labels.device)[channel], labels)
+    if confidence is not None:
+        if everywhere:
+            filled = filled.masked_fill(best < confidence, ignore)
+        else:
+            filled = filled.masked_fill(unlabelled & (_posterior(result, scores) < confidence), ignore)
+    return filled
+
+
+def _at_labels(result: DenseLogits | MaskScores, labels: Tensor) -> Tensor:
+    """Scores at every pixel; masks are brought to its size before they are summed, as everywhere."""
+    if isinstance(result, DenseLogits):
+        return upsample(result.logits, labels.shape[-2:])
+    masks = upsample(result.masks, labels.shape[-2:]).sigmoid()
+    return torch.einsum("bnhw,bnc->bchw", masks, result.scores.to(masks))
+
+
+def _posterior(result: DenseLogits | MaskScores, scores: Tensor) -> Tensor:
+    """Of each pixel's best class [B, H, W]."""
+    if isinstance(result, DenseLogits):
+        return scores.softmax(dim=1).amax(dim=1)
+    return scores.amax(dim=1) / scores.sum(dim=1).clamp(min=1e-12)
+
+
+def upsample(scores: Tensor, size: Sequence[int]) -> Tensor:
+    """Bilinear, pixel centres aligned, in float32."""
+    return functional.interpolate(scores.float(), size=list(size), mode="bilinear", align_corners=False)
+
+
+def cross_entropy(scores: Tensor, targets: Tensor, *, ignore: int, mean: Literal["valid", "all"] = "valid") -> Tensor:
+    """Of logits [B, C, H, W] and labels [B, H, W]: the mean over the pixels that have a label, or over all (§3.5)."""
+    each = functional.cross_entropy(scores, targets, ignore_index=ignore, reduction="none")  # [B, H, W]
+    return each.mean() if mean == "all" else each.sum() / (targets != ignore).sum().clamp(min=1)

@@ -1,0 +1,552 @@
+"""MaskCLIP+ fills, loses and learns as its description says, whoever teaches it; the folder it saves needs nobody."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lexiseg import catalog
+from lexiseg.encoders.student import StudentShape
+from lexiseg.errors import DataError, SettingError, UnknownName, VocabularyError, WeightsError
+from lexiseg.losses.pseudo_labels import UNLABELLED
+from lexiseg.methods import maskclip, maskclip_plus
+from lexiseg.methods.maskclip_plus import Config, MaskClipPlus, Objective, Training
+from lexiseg.segmenter import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    DenseEmbedding,
+    DenseLogits,
+    Inference,
+    MaskScores,
+    TextClassifier,
+)
+from lexiseg.vocabulary import Vocabulary
+
+WORDS = "cat, grass|lawn, sky, road, dog"
+SMALL = StudentShape("mini", "tiny")
+AS_GIVEN = Inference(IMAGENET_MEAN, IMAGENET_STD, templates="single")  # so that the teacher sees what the student sees
+GUIDED = Training()
+DIMENSION = 16
+
+
+class Teacher(nn.Module):
+    """A word is a random unit vector, a place the mean colour of 8 by 8 pixels, spread over D channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spread = nn.Parameter(torch.randn(DIMENSION, 3, generator=torch.Generator().manual_seed(0)))
+        self.asked: list[Vocabulary] = []
+        self.saw: list[Tensor] = []
+
+    def embed_text(self, vocabulary: Vocabulary, templates: Any) -> TextClassifier:
+        self.asked.append(vocabulary)
+        return TextClassifier.of(vocabulary, torch.stack([vector(word) for word in vocabulary.queries]), 1.0)
+
+    def embed_image(self, images: Tensor) -> DenseEmbedding:
+        self.saw.append(images)
+        return DenseEmbedding(torch.einsum("dc,bchw->bdhw", self.spread, functional.avg_pool2d(images, 8)))
+
+    def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
+        unit = functional.normalize(embedding.features, dim=1)
+        logits = torch.einsum("bdhw,qd->bqhw", unit, classifier.weight)
+        return DenseLogits(classifier.pool(logits), classifier.background)
+
+
+class Maskist(Teacher):
+    """The same words, in masks: left, right, and everything."""
+
+    def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> MaskScores:  # type: ignore[override]
+        features = embedding.features
+        masks = torch.full((len(features), 3, 2, 2), -3.0)
+        masks[:, 0, :, 0] = masks[:, 1, :, 1] = masks[:, 2] = 3.0
+        pooled = functional.normalize(functional.adaptive_avg_pool2d(features, (1, 3)), dim=1)[:, :, 0]  # [B, D, N]
+        scores = classifier.pool(torch.einsum("bdn,qd->bnq", pooled, classifier.weight), dim=2)
+        return MaskScores(masks, (5 * scores).softmax(dim=2))
+
+
+class Doubtful(Teacher):
+    """Has a background of its own, at the left half."""
+
+    def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
+        logits = super().classify(embedding, classifier).logits
+        none = torch.full_like(logits[:, :1], -9.0)
+        none[..., : none.shape[-1] // 2] = 9.0
+        return DenseLogits(torch.cat([logits, none], dim=1), background=True)
+
+
+def vector(word: str) -> Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(word.encode()))
+    return functional.normalize(torch.randn(DIMENSION, generator=generator), dim=0)
+
+
+def objective(
+    settings: Training = GUIDED, *, teacher: nn.Module | None = None, inference: Inference = AS_GIVEN, **config: Any
+) -> Objective:
+    torch.manual_seed(0)
+    segmenter = MaskClipPlus(Config(**{"student": SMALL, "words": WORDS, **config}))
+    return Objective(segmenter, settings, teacher=(teacher or Teacher(), inference)).train()  # type: ignore[arg-type]
+
+
+def batch(*, seed: int = 0, holes: float = 0.5, classes: tuple[int, ...] = (0, 2, 3), size: int = 32) -> dict[str, Any]:
+    """Two pictures whose labels are some classes, unlabelled and ignored."""
+    random = np.random.default_rng(seed)
+    coarse = torch.tensor(random.standard_normal((2, 3, 6, 6)), dtype=torch.float32)
+    labels = random.choice(classes, (2, size, size))
+    labels = np.where(random.random(labels.shape) < holes, UNLABELLED, labels)
+    labels = np.where(random.random(labels.shape) < 0.1, 255, labels)
+    images = functional.interpolate(coarse, size=(size, size), mode="bilinear")
+    return {"images": images, "labels": torch.tensor(labels), "keys": ["a", "b"]}
+
+
+def targets(lesson: Objective, given: dict[str, Any]) -> Tensor:
+    """What the loss compares with."""
+    found: list[Tensor] = []
+    real = functional.cross_entropy
+
+    def spy(scores: Tensor, wanted: Tensor, **more: Any) -> Tensor:
+        found.append(wanted)
+        return real(scores, wanted, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(functional, "cross_entropy", spy)
+        lesson(given)
+    return found[0]
+
+
+# --- the description in plain numpy, float64
+
+
+def resize(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear with pixel centres aligned: [B, C, h, w] -> [B, C, height, width]."""
+
+    def taps(old: int, new: int) -> np.ndarray:
+        matrix = np.zeros((new, old))
+        for place in range(new):
+            source = max((place + 0.5) * old / new - 0.5, 0.0)
+            low = min(int(source), old - 1)
+            high = min(low + 1, old - 1)
+            matrix[place, low] += 1 - (source - low)
+            matrix[place, high] += source - low
+        return matrix
+
+    return np.einsum("yh,xw,bchw->bcyx", taps(maps.shape[2], height), taps(maps.shape[3], width), maps)
+
+
+def class_scores(features: np.ndarray, rows: list[np.ndarray], *, unit: bool) -> np.ndarray:
+    """Inner products with the text rows of some classes; the best of a class that has several."""
+    if unit:
+        features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    return np.stack([np.einsum("bdhw,qd->bqhw", features, of_class).max(1) for of_class in rows], axis=1)
+
+
+def filled(labels: np.ndarray, scores: np.ndarray, classes: list[int]) -> np.ndarray:
+    """§3.4: each unlabelled pixel gets the best of the classes that may be there, others keep what they have."""
+    upsampled = resize(scores, *labels.shape[1:])
+    result = labels.copy()
+    for place in zip(*np.nonzero(labels == UNLABELLED), strict=True):
+        image, row, column = place
+        result[place] = classes[int(upsampled[image, :, row, column].argmax())]
+    return result
+
+
+def rows_of(classes: list[int]) -> list[np.ndarray]:
+    vocabulary = Vocabulary(WORDS)
+    return [np.stack([vector(word).double().numpy() for word in vocabulary.words[at]]) for at in classes]
+
+
+UNSEEN, PLACES = ("lawn", "dog"), [1, 4]
+
+
+@pytest.mark.parametrize(("unseen", "places"), [((), [0, 1, 2, 3, 4]), (UNSEEN, PLACES)])
+def test_the_teacher_fills_the_holes_as_described(unseen: tuple[str, ...], places: list[int]) -> None:
+    lesson, given = objective(Training(unseen=unseen)), batch()
+    pooled = given["images"].double().reshape(2, 3, 4, 8, 4, 8).mean((3, 5)).numpy()
+    features = np.einsum("dc,bchw->bdhw", lesson.teacher.spread.detach().double().numpy(), pooled)
+    expected = filled(given["labels"].numpy(), class_scores(features, rows_of(places), unit=True), places)
+    assert (targets(lesson, given).numpy() == expected).all()
+
+
+@pytest.mark.parametrize(("unseen", "places"), [((), [0, 1, 2, 3, 4]), (UNSEEN, PLACES)])
+def test_the_student_fills_the_holes_as_described(unseen: tuple[str, ...], places: list[int]) -> None:
+    """Raw features of this very forward, batch statistics and all."""
+    lesson, given = objective(Training(unseen=unseen, self_training=3)), batch()
+    assert lesson.segmenter.network is not None
+    features = lesson.segmenter.network(given["images"]).detach().double().numpy()
+    expected = filled(given["labels"].numpy(), class_scores(features, rows_of(places), unit=False), places)
+    lesson.before_step(2)
+    guided = targets(lesson, given).numpy()
+    lesson.before_step(3)
+    assert (targets(lesson, given).numpy() == expected).all()
+    assert (guided != expected).any()
+
+
+def test_labels_stay_and_only_holes_are_filled() -> None:
+    given = batch()
+    result = targets(objective(), given)
+    hole = given["labels"] == UNLABELLED
+    assert torch.equal(result[~hole], given["labels"][~hole])
+    assert ((result[hole] >= 0) & (result[hole] < 5)).all()
+
+
+def test_the_loss_is_the_mean_over_labelled_pixels_or_over_all() -> None:
+    given = batch(holes=0.0)
+    given["labels"][:] = 255
+    given["labels"][:, ::4, ::4] = 2  # one pixel of sixteen
+    valid = objective(Training(guided=False))(given)["labels"]
+    over_all = objective(Training(guided=False, loss_mean="all"))(given)["labels"]
+    assert torch.allclose(valid, 16 * over_all)
+
+
+def test_the_loss_is_the_cross_entropy_of_upsampled_logits() -> None:
+    lesson, given = objective(Training(guided=False)), batch(holes=0.0)
+    assert lesson.segmenter.network is not None
+    features = lesson.segmenter.network(given["images"]).detach().double().numpy()
+    logits = resize(class_scores(features, rows_of([0, 1, 2, 3, 4]), unit=False), 32, 32)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    labels = given["labels"].numpy()
+    wanted = [-logs[image, labels[image, y, x], y, x] for image, y, x in zip(*np.nonzero(labels != 255), strict=True)]
+    assert float(lesson(given)["labels"].detach()) == pytest.approx(np.mean(wanted), rel=1e-4)
+
+
+def test_nothing_to_learn_is_a_loss_of_zero() -> None:
+    given = batch()
+    given["labels"][:] = 255
+    loss = objective()(given)["labels"]
+    assert loss == 0
+    loss.backward()
+
+
+# --- confidence
+
+
+def test_released_confidence_takes_labels_away_on_the_scores_own_scale() -> None:
+    lesson = objective(Training(confidence=2.0, confidence_of="released"))  # no cosine is as large
+    assert (targets(lesson, batch(holes=0.0)) == 255).all()
+
+
+def test_released_confidence_ends_with_the_guidance() -> None:
+    lesson = objective(Training(confidence=2.0, confidence_of="released", self_training=0))
+    given = batch()
+    assert torch.equal(targets(lesson, given) == 255, given["labels"] == 255)
+
+
+# --- who teaches
+
+
+def test_the_teacher_is_asked_for_the_unseen_classes_alone() -> None:
+    lesson = objective(Training(unseen=UNSEEN))
+    lesson(batch())
+    assert lesson.teacher.asked[-1].words == (("grass", "lawn"), ("dog",))
+    assert lesson.segmenter.words.shape == (6, DIMENSION)
+
+
+def test_the_teacher_looks_at_nothing_where_there_are_no_holes_or_it_does_not_guide() -> None:
+    for settings, given in ((Training(), batch(holes=0.0)), (Training(guided=False), batch())):
+        lesson = objective(settings)
+        lesson(given)
+        assert not lesson.teacher.saw
+    with_holes = batch()
+    ignored = targets(objective(Training(guided=False)), with_holes)
+    assert torch.equal(ignored == 255, (with_holes["labels"] == 255) | (with_holes["labels"] == UNLABELLED))
+
+
+def test_the_teacher_looks_at_the_pictures_with_holes_alone() -> None:
+    lesson, given = objective(), batch()
+    expected = targets(lesson, given)
+    given["labels"][0] = 2
+    found = targets(lesson, given)
+    assert len(lesson.teacher.saw[-1]) == 1
+    assert (found[0] == 2).all()
+    assert torch.equal(found[1], expected[1])
+
+
+def test_the_teacher_sees_the_same_picture_in_its_own_normalisation() -> None:
+    given = batch()
+    clip = dataclasses.replace(AS_GIVEN, mean=CLIP_MEAN, std=CLIP_STD)
+    pixels = given["images"] * torch.tensor(IMAGENET_STD).view(3, 1, 1) + torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+    wanted = (pixels - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(3, 1, 1)
+    lesson = objective(inference=clip)
+    lesson(given)
+    assert torch.allclose(lesson.teacher.saw[0], wanted, atol=1e-5)
+    released = objective(Training(renormalise=False), inference=clip)
+    released(given)
+    assert torch.equal(released.teacher.saw[0], given["images"])
+
+
+def test_masks_teach_as_well_as_dense_scores() -> None:
+    lesson, given = objective(teacher=Maskist()), batch()
+    result = lesson.teacher.classify(lesson.teacher.embed_image(given["images"]), lesson._teacher_classifier())
+    masks = 1 / (1 + np.exp(-resize(result.masks.double().numpy(), 32, 32)))
+    scores = np.einsum("bnhw,bnc->bchw", masks, result.scores.detach().double().numpy())
+    labels = given["labels"].numpy()
+    expected = np.where(labels == UNLABELLED, scores.argmax(1), labels)
+    assert (targets(lesson, given).numpy() == expected).all()
+    share = scores.max(1) / scores.sum(1)
+    sure = objective(Training(confidence=float(np.median(share))), teacher=Maskist())
+    unsure = (share < np.median(share)) & (labels == UNLABELLED)
+    assert (targets(sure, given).numpy() == np.where(unsure, 255, expected)).all()
+
+
+@pytest.mark.parametrize("refinement", ["key_smoothing", "prompt_denoising"])
+@pytest.mark.parametrize("tower", ["tiny", "tiny-rn"])
+def test_maskclip_refines_its_labels_among_the_unseen_classes(refinement: str, tower: str) -> None:
+    settings = {refinement: True, "logit_scale": 3.0}
+    found, _ = catalog.load(f"maskclip/{tower}", **settings)
+    lesson, given = objective(Training(unseen=UNSEEN), teacher=found), batch(size=64)  # type: ignore[arg-type]
+    assert isinstance(found, maskclip.MaskClip)
+    embedding = found.embed_image(given["images"])
+    asked = found.embed_text(Vocabulary(["grass|lawn", "dog"]), ("a photo of a {}.",))
+    logits = maskclip.class_logits(embedding.features, asked)
+    refined = {"key_smoothing": maskclip.smooth, "prompt_denoising": maskclip.denoise}[refinement]
+    with_what = embedding.keys if refinement == "key_smoothing" else asked
+    scores = refined(logits, with_what, found.config).detach().double().numpy()  # type: ignore[operator]
+    assert (targets(lesson, given).numpy() == filled(given["labels"].numpy(), scores, PLACES)).all()
+
+
+def test_what_the_teacher_takes_for_background_is_ignored_or_is_the_students_background() -> None:
+    given = batch(holes=1.0)
+    hole = given["labels"] == UNLABELLED
+    left = torch.zeros_like(hole)
+    left[..., :14] = True  # what is next to the middle depends on the interpolation
+    plain = targets(objective(teacher=Doubtful()), given)
+    assert (plain[hole & left] == 255).all()
+    own = targets(objective(teacher=Doubtful(), learn_background=True), given)
+    assert (own[hole & left] == 5).all()
+    assert torch.equal(own[~hole], given["labels"][~hole])
+
+
+def test_background_words_are_one_more_class_that_may_be_filled_in() -> None:
+    lesson = objective(background="wall, tree")
+    assert lesson.segmenter.words.shape == (8, DIMENSION)
+    assert set(targets(lesson, batch(holes=1.0, seed=3)).unique().tolist()) & {5}
+    assert lesson._channels == 6
+
+
+# --- what is trained
+
+
+@pytest.mark.parametrize("config", [{}, {"learn_background": True}, {"mapper": "linear"}, {"mapper": "mlp"}])
+def test_gradients_reach_the_network_and_never_words_or_teacher(config: dict[str, Any]) -> None:
+    lesson = objective(**config)
+    lesson.teacher.requires_grad_(False)
+    sum(lesson(batch()).values()).backward()  # type: ignore[union-attr]
+    for name, parameter in lesson.named_parameters():
+        reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        assert reached == (not name.startswith("teacher.")), name
+    assert "segmenter.words" in dict(lesson.named_buffers())
+
+
+def test_the_teacher_stays_in_eval_mode() -> None:
+    lesson = objective()
+    assert lesson.segmenter.network is not None
+    assert lesson.segmenter.network.training
+    assert not lesson.teacher.training
+
+
+def test_distillation_pulls_features_towards_the_teachers() -> None:
+    lesson, given = objective(Training(guided=False, distillation=2.0)), batch()
+    losses = lesson(given)
+    assert lesson.segmenter.network is not None
+    ours = lesson.segmenter.network(given["images"]).detach()
+    theirs = functional.normalize(lesson.teacher.embed_image(given["images"]).features, dim=1)
+    theirs = functional.interpolate(theirs, size=ours.shape[-2:], mode="bilinear", align_corners=False)
+    assert float(losses["features"].detach()) == pytest.approx(
+        2 * float((ours - theirs).abs().mean().detach()), rel=1e-4
+    )
+    losses["features"].backward()
+    assert all(parameter.grad is not None for parameter in lesson.segmenter.network.parameters())
+
+
+def test_cosines_are_an_option() -> None:
+    lesson, given = objective(classifier="cosine", logit_scale=7.0), batch()
+    segmenter = lesson.segmenter.eval()
+    embedding = segmenter.embed_image(given["images"])
+    rows = rows_of([0, 1, 2, 3, 4])
+    expected = 7 * class_scores(embedding.features.detach().double().numpy(), rows, unit=True)
+    found = segmenter.classify(embedding, segmenter.embed_text(Vocabulary(WORDS), ())).logits
+    assert np.abs(found.detach().numpy() - expected).max() < 1e-5
+
+
+def test_the_trained_background_is_one_unit_vector_after_the_words() -> None:
+    segmenter = objective(learn_background=True).segmenter
+    classifier = segmenter.embed_text(Vocabulary("sky, cat"), ())
+    assert (classifier.channels, classifier.background) == (3, True)
+    assert classifier.weight.shape == (3, DIMENSION)
+    assert torch.allclose(classifier.weight[:2], torch.stack([vector("sky"), vector("cat")]))
+    assert float(classifier.weight[2].norm().detach()) == pytest.approx(1)
+    assert segmenter.background is not None
+    assert float(segmenter.background.norm().detach()) > 1.5  # drawn from N(0, 1), normalised at use
+
+
+def test_a_clip_resnet_under_deeplab_with_mapped_words_is_what_the_paper_tried_first(tmp_path: Path) -> None:
+    """Eq. 1-2. The tower's own weights are where it starts."""
+    teacher, _ = catalog.load("maskclip/tiny-rn")
+    catalog.get("methods", "maskclip").save(teacher, tmp_path)
+    shape = StudentShape("deeplabv2", f"clip:{tmp_path}")
+    lesson = objective(
+        Training(unseen=UNSEEN, guided=False),
+        teacher=teacher,  # type: ignore[arg-type]
+        student=shape,
+        mapper="linear",
+        start_from="usual",
+    )
+    network: Any = lesson.segmenter.network
+    tower = teacher.clip.vision  # type: ignore[attr-defined]
+    assert torch.equal(network.backbone.tower.conv1.weight, tower.conv1.weight)
+    assert set(lesson(batch(size=64))) == {"labels"}
+
+
+# --- words
+
+
+def test_trained_words_keep_their_vectors_and_others_go_through_the_teachers_text_tower(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    teacher, _ = catalog.load("maskclip/tiny")
+    segmenter = objective(teacher=teacher).segmenter  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        known = segmenter.embed_text(Vocabulary("dog, LAWN"), ("unlike any {}",)).weight
+    assert not caplog.records
+    assert torch.equal(known, segmenter.words[[5, 2]])
+    other = segmenter.embed_text(Vocabulary("dog, horse"), ("a {}",)).weight
+    assert torch.equal(other[1:], teacher.embed_text(Vocabulary("horse"), ("a {}",)).weight)
+    assert "horse" in caplog.text
+    assert "dog" not in caplog.text
+
+
+def test_without_a_text_tower_only_the_trained_words_are_known() -> None:
+    segmenter = objective().segmenter
+    assert len(segmenter.embed_text(Vocabulary("sky"), ()).weight) == 1
+    with pytest.raises(WeightsError, match=r"cat, grass, lawn, sky, road, dog"):
+        segmenter.embed_text(Vocabulary("horse"), ())
+
+
+def test_a_saved_student_needs_no_teacher(tmp_path: Path) -> None:
+    teacher, _ = catalog.load("maskclip/tiny")
+    segmenter = objective(teacher=teacher, learn_background=True, mapper="mlp").segmenter.eval()  # type: ignore[arg-type]
+    catalog.save(segmenter, tmp_path, method="maskclip_plus", inference=AS_GIVEN)
+    again, inference = catalog.load(tmp_path)
+    assert inference == AS_GIVEN
+    asked = Vocabulary("cat, horse, sky")
+    images = batch()["images"]
+    for one, other in ((segmenter, again),):
+        ours = one.classify(one.embed_image(images), one.embed_text(asked, ("{}",))).logits
+        theirs = other.classify(other.embed_image(images), other.embed_text(asked, ("{}",)))
+        assert isinstance(theirs, DenseLogits)
+        assert torch.equal(ours, theirs.logits)
+    assert json.loads((tmp_path / "config.json").read_text())["words"]["classes"]["grass"] == ["grass", "lawn"]
+
+
+def test_a_student_can_teach(tmp_path: Path) -> None:
+    first = objective(teacher=catalog.load("maskclip/tiny")[0]).segmenter.eval()  # type: ignore[arg-type]
+    second = objective(teacher=first)
+    assert torch.equal(second.segmenter.words, first.words)
+    assert second.segmenter.text is not None
+    assert second(batch())["labels"].isfinite()
+
+
+def test_the_words_of_a_saved_student_cannot_be_changed(tmp_path: Path) -> None:
+    catalog.save(objective().segmenter, tmp_path, method="maskclip_plus", inference=AS_GIVEN)
+    with pytest.raises(SettingError, match="--words"):
+        catalog.load(tmp_path, words="cat, dog")
+
+
+def test_a_folder_can_be_named_as_weights_and_brings_its_own_settings(tmp_path: Path) -> None:
+    first = objective(classifier="cosine", logit_scale=7.0).segmenter
+    catalog.save(first, tmp_path, method="maskclip_plus", inference=AS_GIVEN)
+    again, _ = catalog.load("maskclip_plus", weights=tmp_path)
+    assert again.config == first.config  # type: ignore[attr-defined]
+    changed, _ = catalog.load("maskclip_plus/custom", weights=tmp_path, logit_scale=9.0)
+    assert changed.config == dataclasses.replace(first.config, logit_scale=9.0)  # type: ignore[attr-defined]
+
+
+def test_training_goes_on_from_a_saved_student(tmp_path: Path) -> None:
+    first = objective().segmenter
+    catalog.save(first, tmp_path, method="maskclip_plus", inference=AS_GIVEN)
+    loaded, _ = catalog.load(tmp_path)
+    assert isinstance(loaded, MaskClipPlus)
+    lesson = Objective(loaded, teacher=(Teacher(), AS_GIVEN))
+    assert lesson(batch())["labels"].isfinite()
+    assert torch.equal(lesson.segmenter.words, first.words)
+
+
+def test_the_student_is_used_with_its_teachers_templates() -> None:
+    lesson = objective(inference=dataclasses.replace(AS_GIVEN, templates="vild14"))
+    variant = maskclip_plus.VARIANTS["deeplabv2-r101"].inference
+    assert lesson.inference(variant) == dataclasses.replace(variant, templates="vild14")
+
+
+def test_a_list_of_words_may_share_them_between_classes() -> None:
+    listed = Config(words=("wall|brick", "house|brick")).vocabulary()
+    assert listed is not None
+    assert listed.words == (("wall", "brick"), ("house", "brick"))
+    with pytest.raises(VocabularyError, match="brick"):
+        Config(words="wall|brick, house|brick").vocabulary()
+
+
+# --- mistakes
+
+
+def test_missing_words_teacher_and_weights_are_told() -> None:
+    with pytest.raises(SettingError, match="--set words="):
+        objective(words=())
+    fresh = MaskClipPlus(Config(student=SMALL, words=WORDS))
+    with pytest.raises(SettingError, match="--set teacher=maskclip/mini"):
+        Objective(fresh)
+    with pytest.raises(WeightsError, match="lexiseg train maskclip_plus"):
+        fresh.embed_image(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(WeightsError, match="train"):
+        catalog.load("maskclip_plus/deeplabv2-r101")
+    with pytest.raises(UnknownName, match="horse"):
+        objective(Training(unseen=("horse",)))
+    with pytest.raises(SettingError, match="background"):
+        Config(background="wall", learn_background=True)
+
+
+def test_labels_that_contradict_the_words_are_told() -> None:
+    with pytest.raises(DataError, match="holds 9 and there are 5 classes"):
+        objective()(batch(classes=(0, 9)))
+    with pytest.raises(DataError, match=r"'dog'.*unseen"):
+        objective(Training(unseen=UNSEEN))(batch(classes=(0, 4)))
+
+
+def test_a_teacher_without_plain_text_vectors_needs_a_text_tower() -> None:
+    class TwoHeaded(Maskist):
+        def embed_text(self, vocabulary: Vocabulary, templates: Any) -> Any:
+            return super().embed_text(vocabulary, templates), 2
+
+        def classify(self, embedding: DenseEmbedding, classifier: Any) -> MaskScores:
+            return super().classify(embedding, classifier[0])
+
+    with pytest.raises(SettingError, match="text_tower"):
+        objective(teacher=TwoHeaded())
+    variant = dataclasses.replace(
+        maskclip_plus.VARIANTS["tiny"], config=Config(SMALL, words=WORDS, text_tower="asset:mini-clip")
+    )
+    lesson = Objective(maskclip_plus.load(variant), teacher=(TwoHeaded(), AS_GIVEN))
+    assert lesson.segmenter.words.shape == (6, 256)
+    assert lesson(batch())["labels"].isfinite()
+
+
+def test_distillation_from_masks_is_refused() -> None:
+    class Blind(Maskist):
+        def embed_image(self, images: Tensor) -> Any:
+            return super().embed_image(images).features
+
+        def classify(self, embedding: Any, classifier: TextClassifier) -> MaskScores:
+            return super().classify(DenseEmbedding(embedding), classifier)
+
+    with pytest.raises(SettingError, match="distillation"):
+        objective(Training(distillation=1.0), teacher=Blind())(batch())
