@@ -166,3 +166,39 @@ def test_photographs_above_the_pixel_limit_are_refused_before_decoding(
     assert main([*command, "--max-megapixels", "0.001"]) == 1
     assert "one.png" in capsys.readouterr().err
     assert main([*command, "--max-megapixels", "0.003"]) == 0
+
+
+def test_a_word_that_the_model_never_saw_is_named_once_for_all_photographs(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["segment", str(photos), "--words", "grass, parliament", "--out", str(tmp_path / "out"), "--json"]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    (warning,) = json.loads(captured.out)["warnings"]
+    assert warning.startswith("'parliament' is ")
+    assert captured.err.count(warning) == 1
+    assert lexiseg.Segmentation.load(tmp_path / "out" / "one.png").warnings == (warning,)
+
+
+@pytest.mark.slow
+def test_two_processes_write_and_say_what_one_does(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_text("this is no picture")
+    (photos / "empty.png").write_bytes(b"")
+    command = ["segment", str(photos), "--words", "grass, parliament", "--format", "png", "--format", "npz", "--json"]
+    said, errors = [], []
+    for count in (1, 2):
+        assert main([*command, "--out", str(tmp_path / "out"), "--processes", str(count), "--overwrite"]) == 1
+        captured = capsys.readouterr()
+        said.append(json.loads(captured.out))
+        errors.append(captured.err)
+        (tmp_path / "out").rename(tmp_path / str(count))
+    assert said[0] == said[1]
+    assert errors[0] == errors[1]
+    assert len(said[0]["results"]) == 3
+    for path in (tmp_path / "1").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "2" / path.relative_to(tmp_path / "1")).read_bytes()
+    capsys.readouterr()
+    assert main(["segment", str(photos), "--words", "a, b", "--model", "maskclip/mimi", "--processes", "2"]) == 1
+    assert "did you mean 'maskclip/mini'" in capsys.readouterr().err

@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from lexiseg import catalog
+from lexiseg.encoders.familiar import Familiar
 from lexiseg.errors import ImageError, SettingError, UnknownName, VocabularyError
-from lexiseg.inference.predictor import load
+from lexiseg.inference.predictor import Predictor, load
+from lexiseg.segmenter import Variant
 from lexiseg.vocabulary import Vocabulary
 
 from .fakes import PLAIN, WORDS, Colours, Masks, Uncut, agreement, flag, predictor, truth
@@ -219,6 +221,7 @@ def shelf(monkeypatch):
         return Colours(), PLAIN
 
     monkeypatch.setattr(catalog, "load", fake_load)
+    monkeypatch.setattr(catalog, "resolve", lambda *_, **__: (module, Variant(None, None, PLAIN)))
     monkeypatch.setitem(sys.modules, "lexiseg.methods.colours", module)
     return seen
 
@@ -237,3 +240,17 @@ def test_wrong_devices_and_precisions_are_said_before_anything_is_loaded(shelf):
         with pytest.raises(UnknownName):
             load("colours/mini", **wrong)
     assert not shelf
+
+
+def test_words_that_the_model_does_not_know_are_warned_of_and_change_nothing():
+    known = predictor()
+    warned = Predictor(Colours(), PLAIN, name="colours", device="cpu", familiar=Familiar(frozenset({"red"})))
+    plain, noted = (one.segment(flag(), ["red", "green"], background="blue") for one in (known, warned))
+    assert plain.warnings == ()
+    assert [warning.split()[0] for warning in noted.warnings] == ["'green'", "'blue'"]
+    assert (plain.labels == noted.labels).all()
+
+
+def test_an_embedded_model_knows_what_it_was_shown_and_random_weights_say_nothing():
+    assert load("maskclip/mini", device="cpu").familiar.knows("sheep")
+    assert load("maskclip/tiny", device="cpu").familiar is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch.nn import functional
 from lexiseg import catalog
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET
+from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.methods import simseg
 from lexiseg.methods.simseg import (
@@ -33,6 +35,7 @@ from lexiseg.methods.simseg import (
 from lexiseg.segmenter import IMAGENET_MEAN, IMAGENET_STD, TextClassifier
 from lexiseg.vocabulary import Vocabulary
 
+SINGLE = ["a photo of a {}."]
 SENTENCES = ["a photo of a cat.", "sky", "two dogs on grass"]
 
 
@@ -135,6 +138,49 @@ def test_a_word_is_the_normalised_mean_of_its_sentences() -> None:
         sky = model.text_vectors(["a photo of a sky.", "sky"])
     torch.testing.assert_close(classifier.weight[1], functional.normalize(sky.mean(0), dim=0))
     assert classifier.scale == pytest.approx(1 / 0.02)
+
+
+@pytest.mark.parametrize("architecture", ["tiny", "tiny-clip"])
+def test_words_are_kept_between_runs_where_a_cache_is_given(architecture: str, tmp_path: Path) -> None:
+    words = Vocabulary("cat, dog")
+    first = tiny(architecture)
+    first.text_cache = TextCache(tmp_path)
+    weight = first.embed_text(words, SINGLE).weight
+    torch.testing.assert_close(weight, tiny(architecture).embed_text(words, SINGLE).weight, atol=0, rtol=0)
+    again = tiny(architecture)
+    again.text_cache = TextCache(tmp_path)
+    again.text_vectors = None  # type: ignore[assignment,method-assign]  # what is kept needs no text tower
+    assert torch.equal(again.embed_text(words, SINGLE).weight, weight)
+
+
+@pytest.mark.parametrize("architecture", ["tiny", "tiny-clip"])
+def test_what_is_kept_is_not_taken_for_other_pooling_or_other_weights(architecture: str, tmp_path: Path) -> None:
+    words = Vocabulary("cat, dog")
+
+    def kept(model: SimSeg) -> Tensor:
+        model.text_cache = TextCache(tmp_path)
+        return model.embed_text(words, SINGLE).weight
+
+    kept(tiny(architecture))
+    for changes in ({"text_k": 3}, {"text_length": 4}, {"pooling": "class_token"}):
+        assert torch.equal(
+            kept(tiny(architecture, **changes)), tiny(architecture, **changes).embed_text(words, SINGLE).weight
+        )
+    trained, alike = tiny(architecture), tiny(architecture)
+    for model in (trained, alike):
+        (model.towers.clip if architecture == "tiny-clip" else model.towers).text_projection.weight.data.mul_(-1)
+    assert torch.equal(kept(trained), alike.embed_text(words, SINGLE).weight)
+
+
+def test_settings_that_sweeps_leave_to_the_end_change_nothing_in_an_embedding() -> None:
+    images = randn(1, 3, 32, 32)
+    plain = tiny()
+    changes: dict[str, Any] = {"text_k": 3, "text_k_of": "batch", "text_length": 9, "ranked_classes": 3}
+    changes |= {"most_classes": 2, "deviations": 0.0, "background_prompt": None, "binarise": "otsu", "closing": 3}
+    assert set(changes) == set(simseg.CLASSIFY_SETTINGS)
+    one, other = plain.embed_image(images), tiny(**changes).embed_image(images)
+    for name in ("features", "colours", "image"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=0, rtol=0)
 
 
 def test_the_background_prompt_is_one_more_word_unless_the_vocabulary_brings_its_own() -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "Templates",
     "Weights",
     "examples",
+    "hint",
     "load",
     "note",
     "print_json",
@@ -83,11 +84,16 @@ def load(model: str, *, weights: str | None, preset: str | None, device: str, dt
 
     changes = {key: value for key, value in changes.items() if value is not None}
     predictor = lexiseg.load(model, weights=weights, preset=preset, device=device, dtype=dtype, **changes)
+    hint(model, weights)
+    return predictor
+
+
+def hint(model: str, weights: str | None) -> None:
+    """The mini model says how to do better."""
     if model == DEFAULT_MODEL and weights is None:
         note(
             "maskclip/mini is small and knows few things; for full quality add --model maskclip/vit-b16 (600 MB, once)"
         )
-    return predictor
 
 
 def note(text: str) -> None:

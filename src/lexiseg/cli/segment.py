@@ -58,6 +58,7 @@ class Outcome:
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # each once, whatever the number of photographs
 
 
 def register(app: typer.Typer) -> None:
@@ -100,6 +101,9 @@ def segment(
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Photographs in one forward.")] = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes that share the photographs, and the cores.")
+    ] = 1,
     max_megapixels: Annotated[
         float, typer.Option("--max-megapixels", min=0.001, help="Refuse larger photographs before decoding them.")
     ] = 100,
@@ -118,14 +122,12 @@ def segment(
     plans = {name: plan(photos, out / _folder(name) if len(models) > 1 else out) for name in models}
     todo = {name: _choose(jobs, formats, overwrite) for name, jobs in plans.items()}
     outcome = Outcome()
+    options = {"weights": weights, "preset": preset, "device": device, "dtype": dtype}
+    options |= changes | _given(templates=templates, refine=refine, background_threshold=threshold)
     for name, jobs in todo.items():
-        if not jobs:
-            continue
-        predictor = common.load(
-            name, weights=weights, preset=preset, device=device, dtype=dtype,
-            templates=templates, refine=refine, background_threshold=threshold, **changes,
-        )  # fmt: skip
-        _label(predictor, jobs, vocabulary, formats, batch_size, round(max_megapixels * MEGA), outcome, quiet=json)
+        if jobs:
+            labelling = Labelling(name, options, vocabulary, formats, batch_size, round(max_megapixels * MEGA))
+            _run(labelling, jobs, processes, outcome, quiet=json)
     skipped = sum(map(len, plans.values())) - sum(map(len, todo.values()))
     _summarise(outcome, skipped, out, json)
 
@@ -165,69 +167,138 @@ def _choose(jobs: list[Job], formats: Sequence[Format], overwrite: bool | None) 
     return [job for job in jobs if not all(path.exists() for path in job.outputs(formats))]
 
 
-def _label(
-    predictor: Predictor,
-    jobs: Sequence[Job],
-    vocabulary: Vocabulary,
-    formats: Sequence[Format],
-    batch_size: int,
-    max_pixels: int,
-    outcome: Outcome,
-    *,
-    quiet: bool,
-) -> None:
+def _run(labelling: Labelling, jobs: list[Job], processes: int, outcome: Outcome, *, quiet: bool) -> None:
+    from lexiseg.inference.processes import affordable, in_order
+
+    common.hint(labelling.model, labelling.options["weights"])
+    with common.progress("labelling", len(jobs)) as bar:
+        for answer in in_order(labelling, jobs, processes=affordable(processes, len(jobs))):
+            _report(answer, outcome, bar, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class Done:
+    """One photograph that has been labelled and written. areas: fractions of the picture, by class."""
+
+    job: Job
+    outputs: tuple[str, ...]
+    areas: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    job: Job
+    error: str
+
+
+Answer = Done | Failed
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """All that a process needs to know to label photographs. options: those of `lexiseg.load`."""
+
+    model: str
+    options: dict[str, Any]
+    vocabulary: Vocabulary
+    formats: tuple[Format, ...]
+    batch_size: int
+    max_pixels: int
+
+    def __call__(self, jobs: Iterator[Job]) -> Iterator[Answer]:
+        """Loads the model; one answer for each photograph, in order."""
+        import lexiseg
+
+        return _label(lexiseg.load(self.model, **self.options), jobs, self)
+
+
+@dataclass
+class _Slot:
+    """A photograph on its way; the answer is there as soon as it is, or as soon as its results are written."""
+
+    job: Job
+    answer: Answer | Future[Answer] | None = None
+
+
+def _label(predictor: Predictor, jobs: Iterator[Job], how: Labelling) -> Iterator[Answer]:
     """Results are written while the model looks at the next photographs, which it reads ahead itself."""
-    with common.progress("labelling", len(jobs)) as bar, ThreadPoolExecutor(1) as pool:
-        opened: deque[Job] = deque()  # in the order in which the predictor answers
-        writes: deque[tuple[Job, Segmentation, Future[None]]] = deque()
+    slots: deque[_Slot] = deque()
+    opened: deque[_Slot] = deque()  # in the order in which the predictor answers
 
-        def sources() -> Iterator[Photograph]:
-            from lexiseg.data.photographs import Photograph
+    def sources() -> Iterator[Photograph]:
+        from lexiseg.data.photographs import Photograph
 
-            for job in jobs:
-                try:
-                    source = Photograph.open(job.photo, max_pixels=max_pixels)
-                except ImageError as error:
-                    _fail(job, error, outcome, bar)
-                else:
-                    opened.append(job)
-                    yield source
+        for job in jobs:
+            slots.append(_Slot(job))
+            try:
+                source = Photograph.open(job.photo, max_pixels=how.max_pixels)
+            except ImageError as error:
+                slots[-1].answer = _failed(job, error)
+            else:
+                opened.append(slots[-1])
+                yield source
 
-        def finish(most: int) -> None:
-            while len(writes) > most:
-                job, result, write = writes.popleft()
-                try:
-                    write.result()
-                except OutputError as error:
-                    _fail(job, error, outcome, bar)
-                else:
-                    _record(job, result, formats, outcome, bar, quiet=quiet)
+    def skip(_: Any, error: LexisegError) -> None:
+        slot = opened.popleft()
+        slot.answer = _failed(slot.job, error)
 
+    def finished(most_waiting: int) -> Iterator[Answer]:
+        while slots and (answer := slots[0].answer) is not None:
+            if isinstance(answer, Future):
+                waiting = sum(isinstance(slot.answer, Future) for slot in slots)
+                if waiting <= most_waiting and not answer.done():
+                    return
+                answer = answer.result()
+            slots.popleft()
+            yield answer
+
+    with ThreadPoolExecutor(1) as pool:
         results = predictor.segment_many(
             sources(),
-            vocabulary,
-            batch_size=batch_size,
-            scores=bool({Format.npz, Format.coco_rle} & set(formats)),
-            keep_image=Format.overlay in formats,
-            skip=lambda _, error: _fail(opened.popleft(), error, outcome, bar),
+            how.vocabulary,
+            batch_size=how.batch_size,
+            scores=bool({Format.npz, Format.coco_rle} & set(how.formats)),
+            keep_image=Format.overlay in how.formats,
+            skip=skip,
         )
         for result in results:
-            job = opened.popleft()
-            writes.append((job, result, pool.submit(_write, job, result, formats)))
-            finish(most=2)
-        finish(most=0)
+            slot = opened.popleft()
+            slot.answer = pool.submit(_finish, slot.job, result, how.formats)
+            yield from finished(2)
+        yield from finished(0)
 
 
-def _fail(job: Job, error: LexisegError, outcome: Outcome, bar: Progress | None) -> None:
-    text = " ".join(str(error).split())
-    outcome.failed.append({"photo": str(job.photo), "error": text})
-    _advance(bar)
-    common.note(f"failed: {text if str(job.photo) in text else f'{job.photo}: {text}'}")
+def _failed(job: Job, error: LexisegError) -> Failed:
+    return Failed(job, " ".join(str(error).split()))
 
 
-def _advance(bar: Progress | None) -> None:
+def _finish(job: Job, result: Segmentation, formats: Sequence[Format]) -> Answer:
+    try:
+        _write(job, result, formats)
+    except OutputError as error:
+        return _failed(job, error)
+    outputs = tuple(str(path) for path in job.outputs(formats))
+    return Done(job, outputs, result.areas(), result.warnings)
+
+
+def _report(answer: Answer, outcome: Outcome, bar: Progress | None, *, quiet: bool) -> None:
+    photo = str(answer.job.photo)
     if bar is not None:
         bar.advance(bar.task_ids[0])
+    if isinstance(answer, Failed):
+        outcome.failed.append({"photo": photo, "error": answer.error})
+        common.note(f"failed: {answer.error if photo in answer.error else f'{photo}: {answer.error}'}")
+        return
+    outcome.done.append({"photo": photo, "outputs": list(answer.outputs), "areas": answer.areas})
+    for warning in answer.warnings:
+        if warning not in outcome.warnings:
+            outcome.warnings.append(warning)
+            common.note(f"note: {warning}")
+    if bar is None and not quiet:
+        found = sorted((name for name, area in answer.areas.items() if area), key=lambda name: -answer.areas[name])
+        shares = ", ".join(f"{name} {answer.areas[name]:.0%}" for name in found[:5])
+        typer.echo(f"{photo} -> {answer.outputs[0]}  {shares}")
 
 
 def _write(job: Job, result: Segmentation, formats: Sequence[Format]) -> None:
@@ -245,21 +316,11 @@ def _write(job: Job, result: Segmentation, formats: Sequence[Format]) -> None:
             result.save(path)
 
 
-def _record(
-    job: Job, result: Segmentation, formats: Sequence[Format], outcome: Outcome, bar: Progress | None, *, quiet: bool
-) -> None:
-    areas = result.areas()
-    outputs = [str(path) for path in job.outputs(formats)]
-    outcome.done.append({"photo": str(job.photo), "outputs": outputs, "areas": areas})
-    _advance(bar)
-    if bar is None and not quiet:
-        shares = ", ".join(f"{name} {areas[name]:.0%}" for name in result.found[:5])
-        typer.echo(f"{job.photo} -> {outputs[0]}  {shares}")
-
-
 def _summarise(outcome: Outcome, skipped: int, out: Path, json: bool) -> None:
     if json:
-        common.print_json({"results": outcome.done, "failed": outcome.failed, "skipped": skipped})
+        common.print_json(
+            {"results": outcome.done, "failed": outcome.failed, "skipped": skipped, "warnings": outcome.warnings}
+        )
     else:
         parts = [f"{len(outcome.done)} labelled in {out}"]
         parts += [f"{skipped} skipped, their results exist"] if skipped else []

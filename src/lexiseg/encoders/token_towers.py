@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexiseg.encoders import attention
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.tokenizer import pad
@@ -74,6 +75,7 @@ class ClipTokens(nn.Module):
         super().__init__()
         if not isinstance(clip.vision, ClipVit):
             raise WeightsError("this CLIP has a ResNet, which pools its cells in one layer; give one with a ViT")
+        attention.use(clip.text_model)
         self.clip = clip
         self.mean, self.std = clip.mean, clip.std
         clip.log_scale.requires_grad_(False)

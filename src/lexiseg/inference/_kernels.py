@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["label_tiles"]
+__all__ = ["LABELS", "SHARES", "SOFTMAX", "label_tiles"]
+
+# what the scores of a label map are: nobody asked, the winner's softmax, the winner's part of the last channel
+LABELS, SOFTMAX, SHARES = 0, 1, 2
 
 LOWEST = np.float32(-3.0e38)
 SLACK = np.float32(1e-5)  # rounding of the corners' interpolation, relative
@@ -101,9 +104,15 @@ def _winners(corners, classes, count, fy, fx, best, winner):  # type: ignore[no-
 
 
 @_compiled
-def _totals(corners, count, top, fy, fx, sizes, work, bits, total):  # type: ignore[no-untyped-def]
+def _step(fraction):  # type: ignore[no-untyped-def]
+    """One pixel in cells: the pixels of a tile lie evenly between two cells."""
+    return (fraction[-1] - fraction[0]) / np.float32(len(fraction) - 1) if len(fraction) > 1 else ZERO
+
+
+@_compiled
+def _totals(corners, count, top, fy, fx, work, bits, total):  # type: ignore[no-untyped-def]
     """The sum over classes of exp(logit - top) at every pixel of a tile, by geometric progressions."""
-    dy, dx = sizes
+    dy, dx = _step(fy), _step(fx)
     start, right, down, both = work[0], work[1], work[2], work[3]
     for q in range(count):
         a, b, c, d = corners[0, q], corners[1, q], corners[2, q], corners[3, q]
@@ -176,20 +185,38 @@ def _directly(a, b, c, d, fy, fx, posterior, work, bits, best, winner, total):  
 
 
 @_compiled
-def label_tiles(logits, axis_y, axis_x, runs_y, runs_x, steps, posterior, margin, policy, labels, scores):  # type: ignore[no-untyped-def]
-    """Labels, and the winner's posterior if asked for, of the rows that `runs_y` spans.
+def _write(best, total, winner, policy, labels, scores):  # type: ignore[no-untyped-def]
+    """A tile's labels, and its scores best / total where `scores` has the tile's size."""
+    background, threshold, unlabelled = policy
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = winner[y, x]
+            if label == background:
+                label = unlabelled
+            if scores.shape[0]:
+                share = best[y, x] / total[y, x] if total[y, x] > ZERO else ZERO
+                share = min(max(share, ZERO), ONE)
+                scores[y, x] = share
+                if share < threshold:
+                    label = unlabelled
+            labels[y, x] = label
 
-    logits: float32 [h, w, C].
-    axis_y, axis_x: (low, high, fraction) of each pixel; runs_y, runs_x: where tiles start, then the end.
-    steps: (dy, dx), one pixel in cells.
-    margin: classes whose posterior stays below exp(-margin) of the winner's are left out of the sum.
-    policy: (background channel or -1, threshold on the posterior, label of what is none of the classes).
-    labels: unsigned [H, W]; scores: float32 [rows, W], untouched without `posterior`.
+
+@_compiled
+def label_tiles(logits, axis_y, axis_x, runs_y, runs_x, mode, margin, policy, labels, scores):  # type: ignore[no-untyped-def]
+    """Labels, and the winner's score if asked for, of the rows that `runs_y` spans.
+
+    logits: float32 [h, w, C]; with SHARES [h, w, C + 1], where the last channel is what scores are shares of.
+    axis_y, axis_x: (low, high, fraction) of each pixel; runs_y, runs_x: where tiles start, then the end. The pixels of
+    a tile lie evenly between the same cells.
+    mode: LABELS, SOFTMAX or SHARES.
+    margin: classes whose posterior stays below exp(-margin) of the winner's are left out of a softmax's sum.
+    policy: (background channel or -1, threshold on the score, label of what is none of the classes).
+    labels: unsigned [H, W]; scores: float32 [rows, W], or [0, 0] with LABELS.
     """
     low_y, high_y, fraction_y = axis_y
     low_x, high_x, fraction_x = axis_x
-    background, threshold, unlabelled = policy
-    channels, first_row = logits.shape[2], runs_y[0]
+    channels, first_row = logits.shape[2] - (1 if mode == SHARES else 0), runs_y[0]
     longest = 0
     for t in range(len(runs_x) - 1):
         longest = max(longest, runs_x[t + 1] - runs_x[t])
@@ -209,34 +236,34 @@ def label_tiles(logits, axis_y, axis_x, runs_y, runs_x, steps, posterior, margin
             fx = fraction_x[left:right]
             a, b = upper[low_x[left]], upper[high_x[left]]
             c, d = lower[low_x[left]], lower[high_x[left]]
+            wholes = a[-1], b[-1], c[-1], d[-1]
+            a, b, c, d = a[:channels], b[:channels], c[:channels], d[:channels]
+            tile_best, tile_winner, tile_total = best[: len(fy), : len(fx)], winner[: len(fy)], total[: len(fy)]
             direct = len(fy) * len(fx) <= FEW_PIXELS
             if not direct:
                 sure, top = _bounds(a, b, c, d, largest)
                 bound = sure - SLACK * max(ONE, abs(sure))
                 count, lowest = _gather(a, b, c, d, largest, bound, corners, classes)
-                tile_best, tile_winner, tile_total = best[: len(fy), : len(fx)], winner[: len(fy)], total[: len(fy)]
                 _winners(corners, classes, count, fy, fx, tile_best, tile_winner)
-                if posterior:
+                if mode == SOFTMAX:
                     count, lowest = _gather(a, b, c, d, largest, sure - margin, corners, classes)
                     if lowest < top - STEEPEST:
                         direct = True
                     else:
-                        _totals(corners, count, top, fy, fx, steps, work, bits, tile_total)
+                        _totals(corners, count, top, fy, fx, work, bits, tile_total)
                         for y in range(len(fy)):
                             for x in range(len(fx)):
                                 best[y, x] -= top
                             _exp(best[y], len(fx), best[y], bits)
             if direct:
-                _directly(a, b, c, d, fy, fx, posterior, work, bits, best, winner, total)
-            for y in range(len(fy)):
-                for x in range(len(fx)):
-                    label = winner[y, x]
-                    if label == background:
-                        label = unlabelled
-                    if posterior:
-                        share = (ONE if direct else best[y, x]) / total[y, x]
-                        share = share if share < ONE else ONE
-                        scores[top_row - first_row + y, left + x] = share
-                        if share < threshold:
-                            label = unlabelled
-                    labels[top_row + y, left + x] = label
+                _directly(a, b, c, d, fy, fx, mode == SOFTMAX, work, bits, best, winner, total)
+                if mode == SOFTMAX:
+                    tile_best[:] = ONE
+            if mode == SHARES:
+                for y in range(len(fy)):
+                    for x in range(len(fx)):
+                        start = wholes[0] + (wholes[2] - wholes[0]) * fy[y]
+                        end = wholes[1] + (wholes[3] - wholes[1]) * fy[y]
+                        total[y, x] = start + (end - start) * fx[x]
+            place = slice(top_row - first_row, bottom_row - first_row)
+            _write(best, total, winner, policy, labels[top_row:bottom_row, left:right], scores[place, left:right])

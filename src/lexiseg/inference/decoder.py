@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,16 +22,19 @@ import torch
 from torch import Tensor
 
 from lexiseg.errors import LexisegError
+from lexiseg.inference import masks
 from lexiseg.inference.upsample import Axis, to_width, value_rows
 from lexiseg.segmentation import label_dtype
 from lexiseg.segmenter import DenseLogits, MaskScores
 
-__all__ = ["Decoded", "Decoder", "bands", "decode"]
+__all__ = ["Decoded", "Decoder", "bands", "decode", "sound"]
 
 TILE = {True: 16, False: 64}  # pixels: with posteriors the progressions are restarted before rounding adds up
 BLOCK = 64  # rows of label map that a thread takes at a time
 CHUNK = 1 << 22  # numbers that the torch path holds at a time, on a CPU
 FLOOR = 1e4  # -inf becomes the smallest finite logit minus this
+
+Block = Callable[[npt.NDArray[np.int32], npt.NDArray[np.float32]], None]
 
 
 class Decoded(NamedTuple):
@@ -65,11 +68,14 @@ def decode(
         )
         decoder.add(logits)
         return decoder.finish()
-    channels, masks = result.scores.shape[-1], result.scores.shape[-2]
+    channels, count = result.scores.shape[-1], result.scores.shape[-2]
     decoder = Decoder(
         size, size, channels, background=result.background, threshold=threshold, scores=scores, shares=True
     )
-    for start, stop in bands(size[0], (channels + masks) * size[1], result.masks.device):
+    if decoder.kernels(result.masks.device) is not None:
+        masks.decode(result, decoder)
+        return decoder.finish()
+    for start, stop in bands(size[0], (channels + count) * size[1], result.masks.device):
         decoder.add(value_rows(result, size, start, stop), start)
     return decoder.finish()
 
@@ -101,7 +107,6 @@ class Decoder:
     ) -> None:
         self.channels, self.shares = channels, shares
         self.rows, self.columns = Axis.of(grid[0], size[0]), Axis.of(grid[1], size[1])
-        self.steps = (np.float32(grid[0] / size[0]), np.float32(grid[1] / size[1]))
         self.background = channels - 1 if background else -1
         dtype = label_dtype(channels - background)
         self.unlabelled = int(np.iinfo(dtype).max)
@@ -110,6 +115,21 @@ class Decoder:
         self.labels = np.empty(size, dtype)
         self.scores = np.empty(size, np.float16) if scores else None
         self.done = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the label map."""
+        height, width = self.labels.shape
+        return height, width
+
+    @property
+    def policy(self) -> tuple[int, np.float32, int]:
+        """What the kernels' `policy` is."""
+        return self.background, np.float32(self.threshold), self.unlabelled
+
+    def kernels(self, device: torch.device) -> ModuleType | None:
+        """The compiled loops, where they can be used."""
+        return _kernels() if device.type == "cpu" else None
 
     def add(self, values: Tensor, first: int = 0) -> None:
         """Takes grid rows `first` ... [C, n, w], and decodes every row of the label map that they complete.
@@ -120,50 +140,71 @@ class Decoder:
         if start == stop:
             return
         assert self.rows.low[start] >= first, "a band does not repeat the last row of the one before"
-        values = values.float() if self.shares else _sound(values.float())
-        axis = self.rows.rows(start, stop, first)
-        kernels = None if self.shares or values.device.type != "cpu" else _kernels()
+        self.fill(values, self.rows.rows(start, stop, first), self.columns)
+
+    def fill(self, values: Tensor, rows: Axis, columns: Axis) -> None:
+        """Decodes the next rows of the label map, which lie as `rows` and `columns` say on a grid of values [C, h, w].
+
+        The pixels that lie between the same two cells of `columns` lie there evenly; so do those of `rows`.
+        """
+        values = values.float() if self.shares else sound(values.float())
+        kernels = self.kernels(values.device)
         if kernels is None:
-            self._with_torch(values, axis)
+            self._with_torch(values, rows, columns)
         else:
-            self._with_numba(kernels, values, axis)
-        self.done = stop
+            self.with_kernel(values.permute(1, 2, 0).contiguous().numpy(), rows, columns)
+        self.done += len(rows)
 
     def finish(self) -> Decoded:
         assert self.done == len(self.labels), "some rows of the grid are missing"
         return Decoded(self.labels, self.scores)
 
-    def _with_numba(self, kernels: ModuleType, values: Tensor, axis: Axis) -> None:
-        logits = values.permute(1, 2, 0).contiguous().cpu().numpy()  # [h, w, C]
-        runs_y, runs_x = axis.runs(TILE[self.posterior]), self.columns.runs(TILE[self.posterior])
+    def with_kernel(self, values: npt.NDArray[np.float32], axis: Axis, columns: Axis, first: int | None = None) -> None:
+        """Decodes rows `first` ..., or the next ones, from values [h, w, C] with the compiled loops."""
+        kernels = _kernels()
+        assert kernels is not None
+        softmax = self.posterior and not self.shares
+        mode = kernels.SHARES if self.shares else (kernels.SOFTMAX if softmax else kernels.LABELS)
+        runs_x = columns.runs(TILE[softmax])
         # what is left out of the softmax is below C exp(-margin) of the winner
         margin = np.float32(math.log(self.channels) + 11)
-        policy = (self.background, np.float32(self.threshold), self.unlabelled)
-        labels = self.labels[self.done : self.done + len(axis)]
-        scores = None if self.scores is None else self.scores[self.done : self.done + len(axis)]
+        first = self.done if first is None else first
+        labels = self.labels[first : first + len(axis)]
 
-        def block(runs: npt.NDArray[np.int32]) -> None:
-            rows = slice(runs[0], runs[-1])
-            shares = np.empty((runs[-1] - runs[0], labels.shape[1]) if self.posterior else (0, 0), np.float32)
+        def block(runs: npt.NDArray[np.int32], shares: npt.NDArray[np.float32]) -> None:
             kernels.label_tiles(
-                logits, _arrays(axis), _arrays(self.columns), runs, runs_x, self.steps,
-                self.posterior, margin, policy, labels, shares,
-            )  # fmt: skip
-            if scores is not None:
-                scores[rows] = shares
+                values, axis.arrays, columns.arrays, runs, runs_x, mode, margin, self.policy, labels, shares
+            )
 
-        _in_threads(block, _blocks(runs_y))
+        self.in_blocks(block, axis.runs(TILE[softmax]), first)
 
-    def _with_torch(self, values: Tensor, axis: Axis) -> None:
+    def in_blocks(self, block: Block, runs: npt.NDArray[np.int32], first: int) -> None:
+        """Calls `block` with consecutive runs of rows, on as many threads as torch uses, and room for their scores.
+
+        runs: where they start, counted from row `first` of the label map, then the end.
+        """
+
+        def call(part: npt.NDArray[np.int32]) -> None:
+            wanted = (part[-1] - part[0], self.labels.shape[1]) if self.posterior else (0, 0)
+            shares = np.empty(wanted, np.float32)
+            block(part, shares)
+            if self.scores is not None:
+                self.scores[first + part[0] : first + part[-1]] = shares
+
+        _in_threads(call, _blocks(runs))
+
+    def _with_torch(self, values: Tensor, axis: Axis, columns: Axis) -> None:
         width = self.labels.shape[1]
+        # of a regular grid torch's own interpolation is faster
+        widen = functools.partial(to_width, width=width) if columns is self.columns else columns.along_rows
         for start, stop in bands(len(axis), 4 * width, values.device):
             part = axis.rows(start, stop)
             best = _Best((stop - start, width), values.device, softmax=self.posterior and not self.shares)
             for lower, upper in bands(self.channels, (stop - start) * width, values.device):
-                best.add(to_width(part.upsample(values[lower:upper]), width), lower)
+                best.add(widen(part.upsample(values[lower:upper])), lower)
             posterior = best.posterior()
             if self.shares:
-                whole = to_width(part.upsample(values[-1:]), width)[0]
+                whole = widen(part.upsample(values[-1:]))[0]
                 posterior = (best.value / whole).nan_to_num_(0).clamp_(0, 1)
             self._write(self.done + start, best.label, posterior)
 
@@ -199,8 +240,8 @@ class _Best:
         return self.total.reciprocal() if self.softmax else self.total
 
 
-def _sound(logits: Tensor) -> Tensor:
-    """Finite logits: -inf becomes a number that never wins."""
+def sound(logits: Tensor) -> Tensor:
+    """Finite logits: -inf becomes a number that never wins. Raises `LexisegError` for NaN and +inf."""
     lowest, highest = torch.aminmax(logits)
     if torch.isfinite(lowest) and torch.isfinite(highest):
         return logits
@@ -216,10 +257,6 @@ def _sound(logits: Tensor) -> Tensor:
 
 def _budget(device: torch.device) -> int:
     return CHUNK if device.type == "cpu" else 16 * CHUNK
-
-
-def _arrays(axis: Axis) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    return axis.low, axis.high, axis.fraction
 
 
 def _blocks(runs: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:

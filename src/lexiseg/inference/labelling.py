@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lexiseg.errors import SettingError
 from lexiseg.inference import windows
+from lexiseg.inference.blending import blend
 from lexiseg.inference.decoder import CHUNK, Decoded, Decoder, decode
 from lexiseg.inference.windows import Box
 from lexiseg.segmenter import DenseLogits, MaskScores, Segmenter
@@ -105,14 +106,16 @@ class Labeller:
 
     def _windows(self, embedded: Embedded) -> Decoded:
         """The papers' order: windows are averaged at the pixels of the resized picture, then brought to full size."""
-        results = ((box, self.segmenter.classify(view, self.classifier)) for box, view in embedded.views)
-        box, result = next(results)
-        rows = windows.blend_rows(itertools.chain([(box, result)], results), embedded.resized, BAND)
+        others = ((box, self.segmenter.classify(view, self.classifier)) for box, view in embedded.views)
+        box, result = next(others)
+        results = itertools.chain([(box, result)], others)
         if self.refine is not None:
+            rows = windows.blend_rows(results, embedded.resized, BAND)
             return self._refined(_collect(rows, result, embedded.resized), result, embedded)
+        if isinstance(result, MaskScores) and embedded.resized == embedded.size == box.size:
+            return self._decode(result, embedded.size)  # one window, no second interpolation
         decoder = self._decoder(result, embedded.size, embedded.resized)
-        for first, band in rows:
-            decoder.add(band, first)
+        blend(results, embedded.resized, decoder, BAND)
         return decoder.finish()
 
     def _refined(self, logits: Tensor, result: Result, embedded: Embedded) -> Decoded:

@@ -5,7 +5,7 @@
     words ------------------------- embed_text ------+
 
 Memory does not grow with classes times pixels anywhere: embeddings are classified in bands of grid rows, windows that
-are blended as logits pass in bands of pixel rows, and the decoder never holds C x H x W.
+are blended as logits are averaged at a few of their pixels, in bands, and the decoder never holds C x H x W.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lexiseg import catalog, settings
 from lexiseg.data.photographs import ImageSource
+from lexiseg.encoders.familiar import Familiar, read_familiar
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
+from lexiseg.encoders.weights import ASSET, find
 from lexiseg.errors import ImageError, SettingError
 from lexiseg.inference import devices
 from lexiseg.inference.embedding import Embedder, batches
@@ -43,6 +46,7 @@ class Predictor:
     device, dtype: see `devices`. With dtype "auto" a precision that overflows on a photograph is given up for a wider
         one, from then on.
     about: further JSON values for `settings`: the preset and the weights, say.
+    familiar: which words the model knows, for results to warn of others; None where nobody can say.
     """
 
     def __init__(
@@ -54,11 +58,13 @@ class Predictor:
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
         about: Mapping[str, Any] | None = None,
+        familiar: Familiar | None = None,
     ) -> None:
         self.segmenter, self.inference, self.name = segmenter, inference, name
         self.device = devices.device(device)
         self.templates = templates(inference.templates)
         self.about = dict(about or {})
+        self.familiar = familiar
         precision = devices.dtype(dtype, self.device)
         self._embedder = Embedder(segmenter, inference, self.device, precision, widen=str(dtype) == "auto")
         self._refine = catalog.get("refine", inference.refine).refine if inference.refine else None
@@ -201,7 +207,8 @@ class Predictor:
         )
         decoded = labeller.label(embedded)
         facts = {**self.settings, "threshold": labeller.own_threshold if threshold is None else threshold}
-        return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, image=embedded.image)
+        warnings = self.familiar.warnings(vocabulary.queries) if self.familiar else ()
+        return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, warnings, embedded.image)
 
 
 def load(
@@ -229,7 +236,18 @@ def load(
     if text_cache and hasattr(segmenter, "text_cache"):
         segmenter.text_cache = TextCache()
     about = {"preset": preset, "weights": None if weights is None else os.fspath(weights)}
-    return Predictor(segmenter, inference, name=os.fspath(model), device=on, dtype=dtype, about=about)
+    _, variant = catalog.resolve(model, weights=weights, preset=preset, **changes)
+    return Predictor(
+        segmenter, inference, name=os.fspath(model), device=on, dtype=dtype, about=about,
+        familiar=_familiar(variant.weights),
+    )  # fmt: skip
+
+
+def _familiar(weights: str | None) -> Familiar | None:
+    """What the folder of an embedded model says that it knows."""
+    if weights is None or not (weights.startswith(ASSET) or Path(weights).is_dir()):
+        return None
+    return read_familiar(find(weights))
 
 
 def _vocabulary(words: Words, background: str | Sequence[str] | None) -> Vocabulary:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lexiseg.segmenter import DenseLogits, MaskScores
 
-__all__ = ["Axis", "value_rows"]
+__all__ = ["Axis", "to_width", "value_rows", "values_at"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,42 @@ class Axis:
         within = place - np.maximum.accumulate(np.where(new, place, 0))
         return np.append(place[within % longest == 0], len(self)).astype(np.int32)
 
+    def at(self, pixels: npt.NDArray[np.int_]) -> Axis:
+        """The part for some pixels."""
+        return Axis(self.low[pixels], self.high[pixels], self.fraction[pixels])
+
+    def through(self, knots: npt.NDArray[np.int_]) -> Axis:
+        """The same pixels on a grid that holds the cells `knots` alone, between which its values are linear.
+
+        knots: in ascending order; the first is no larger than any `low`, the last no smaller than any `high`.
+        """
+        place = self.places
+        widths = np.append(np.diff(knots), 0)
+        cell = np.searchsorted(knots, place, side="right") - 1
+        # a pixel on a knot belongs to the wider side, so that tiles are as large as they can be
+        cell -= (place == knots[cell]) & (cell > 0) & (widths[cell - 1] > widths[cell])
+        # those that are held at the first or last middle are not as far from the others as these from each other
+        held = (self.low == self.high) & ((place == knots[0]) | (place == knots[-1]))
+        cell = np.where(held & (place > knots[0]), len(knots) - 1, cell)
+        inside = (widths[cell] > 0) & ~held
+        fraction = np.where(inside, (place - knots[cell]) / np.maximum(widths[cell], 1), 0)
+        low = cell.astype(np.int32)
+        return Axis(low, np.where(inside, low + 1, low).astype(np.int32), fraction.astype(np.float32))
+
+    @property
+    def places(self) -> npt.NDArray[np.float64]:
+        """Where each pixel lies, in cells."""
+        return self.low.astype(np.float64) + self.fraction
+
+    @property
+    def arrays(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """As the compiled loops take it."""
+        return self.low, self.high, self.fraction
+
+    def along_rows(self, values: Tensor) -> Tensor:
+        """[C, n, w] to float32 [C, n, W]."""
+        return self.upsample(values.mT).mT
+
     def upsample(self, values: Tensor) -> Tensor:
         """[C, h, W] to float32 [C, H, W]."""
         low, high, fraction = (
@@ -67,8 +103,19 @@ def value_rows(result: DenseLogits | MaskScores, size: tuple[int, int], start: i
     """
     values = result.logits if isinstance(result, DenseLogits) else result.masks
     axis = Axis.of(values.shape[-2], size[0]).rows(start, stop)
-    values = axis.upsample(values[0].float())
-    values = to_width(values, size[1])
+    return _summed(result, to_width(axis.upsample(values[0]), size[1]))
+
+
+def values_at(
+    result: DenseLogits | MaskScores, size: tuple[int, int], rows: npt.NDArray[np.int_], columns: npt.NDArray[np.int_]
+) -> Tensor:
+    """The values of `value_rows` where some rows and columns of the pixels cross: float32 [K, rows, columns]."""
+    values = result.logits if isinstance(result, DenseLogits) else result.masks
+    down, across = (Axis.of(values.shape[side - 2], size[side]) for side in (0, 1))
+    return _summed(result, across.at(columns).along_rows(down.at(rows).upsample(values[0])))
+
+
+def _summed(result: DenseLogits | MaskScores, values: Tensor) -> Tensor:
     if isinstance(result, DenseLogits):
         return values
     inside = values.sigmoid_()  # [N, rows, W]

@@ -27,7 +27,7 @@ Letters: B images, N sentences, L tokens, C classes, Q words, D embedding, P pat
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
@@ -42,6 +42,7 @@ from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
 from lexiseg.encoders.opening import open_towers
 from lexiseg.encoders.templates import SLOT
+from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.token_towers import ClipTokens, TextTokens, TokenTowers
 from lexiseg.encoders.vit_bert import VitBert
 from lexiseg.errors import SettingError, WeightsError
@@ -59,6 +60,7 @@ from lexiseg.segmenter import (
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
+    "CLASSIFY_SETTINGS",
     "OWN_BACKGROUND",
     "PRESETS",
     "VARIANTS",
@@ -151,6 +153,7 @@ class SimSeg(nn.Module):
         super().__init__()
         self.towers: Any = towers
         self.config = config
+        self.text_cache: TextCache | None = None  # where to keep the words' vectors between runs; None: nowhere
 
     @property
     def patch(self) -> int:
@@ -188,12 +191,9 @@ class SimSeg(nn.Module):
         prompt = self.config.background_prompt
         if self.whole_image and prompt and not vocabulary.background and prompt not in vocabulary.queries:
             vocabulary = vocabulary.with_background([prompt])
-        vectors = {}
-        for word in dict.fromkeys(vocabulary.queries):
-            each = self.text_vectors([template.replace(SLOT, word) for template in templates])
-            vectors[word] = functional.normalize(each.mean(dim=0), dim=0)
+        vectors = self._word_vectors(vocabulary.queries, templates)
         weight = torch.stack([vectors[word] for word in vocabulary.queries])
-        return TextClassifier.of(vocabulary, weight, float(self.logit_scale))
+        return TextClassifier.of(vocabulary, weight.to(self.towers.temperature.device), float(self.logit_scale))
 
     def embed_image(self, images: Tensor) -> SimSegEmbedding:
         """The grid covers the image, padded with the mean colour at the right and bottom to whole patches."""
@@ -213,6 +213,21 @@ class SimSeg(nn.Module):
             for each, maps, picture in zip(scores, cosines, colours, strict=True)
         ]
         return DenseLogits(torch.stack(logits), background=True)
+
+    def _word_vectors(self, words: Iterable[str], templates: Sequence[str]) -> dict[str, Tensor]:
+        """The unit vector [D] of each word, from the cache where it is known."""
+        config, cache = self.config, self.text_cache
+        how = f"{config.pooling} {config.text_k} {config.text_k_of} {config.text_length}"
+        key = TextCache.key(f"simseg {self.towers.text_digest()} {how}", templates) if cache else ""
+        known = cache.read(key, words) if cache else {}
+        fresh = {}
+        for word in dict.fromkeys(words):
+            if word not in known:
+                each = self.text_vectors([template.replace(SLOT, word) for template in templates])
+                fresh[word] = functional.normalize(each.mean(dim=0), dim=0)
+        if cache and fresh:
+            cache.write(key, fresh)
+        return known | {word: vector.cpu() for word, vector in fresh.items()}
 
     def _pool_image(self, tokens: Tensor) -> Tensor:
         if self.config.pooling == "class_token":
@@ -435,6 +450,18 @@ VARIANTS: Mapping[str, Variant] = {
         "any CLIP with a ViT: weights= is a hub id, a folder or one of OpenAI's files",
     ),
 }
+
+CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over them looks at each photograph once
+    "text_k",
+    "text_k_of",
+    "text_length",
+    "ranked_classes",
+    "most_classes",
+    "deviations",
+    "background_prompt",
+    "binarise",
+    "closing",
+)
 
 _OF_WEIGHTS = ("architecture", "image_tower", "text_tower", "tokenizer", "allow_pickle")  # no preset speaks of them
 _LEXISEG: dict[str, Any] = {each.name: each.default for each in fields(Config) if each.name not in _OF_WEIGHTS}

@@ -60,7 +60,7 @@ def build(objective: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if settings.name == "sgd":
         return SGD(described, lr=settings.rate, momentum=settings.momentum)
     # the fused kernel of AdamW is several times faster on a CPU; with fp16 the scaler's own path is the tried one
-    adamw = {"betas": settings.betas, "eps": settings.epsilon, "fused": recipe.precision != "fp16"}
+    adamw: dict[str, Any] = {"betas": settings.betas, "eps": settings.epsilon, "fused": recipe.precision != "fp16"}
     if settings.name == "muon":
         return MuonAndAdamW(described, adamw)
     return AdamW(described, lr=settings.rate, **adamw)
@@ -83,7 +83,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
             (True, partial(Muon, adjust_lr_fn="match_rms_adamw")),
             (False, partial(AdamW, **self._adamw)),
         )
-        self._parts = []
+        self._parts: list[torch.optim.Optimizer] = []
         for matrices, kind in kinds:
             groups = [group for group in self.param_groups if group["matrices"] == matrices]
             if groups:
@@ -93,10 +93,11 @@ class MuonAndAdamW(torch.optim.Optimizer):
                 part.param_groups, part.state = groups, self.state
                 self._parts.append(part)
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
+        loss = None if closure is None else closure()
         for part in self._parts:
             part.step()
+        return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
