@@ -39,7 +39,7 @@ LARGEST = 1e4  # a logit; the sigmoid is 1 long before
 def decode(result: MaskScores, decoder: Decoder) -> None:
     """Fills the label map of one image (B = 1) on the CPU, with the compiled loops.
 
-    Holds 4 to 8 bytes for each number of the masks, and about 32 MB.
+    Holds 12 bytes for each number of the masks, and 32 MB or a row of pixels, whichever is more.
 
     Raises `LexisegError` for masks or scores that are NaN.
     """
