@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from example_scripts import load
 
 from lexiseg import catalog
 from lexiseg.metrics import scores
@@ -22,14 +21,7 @@ DATA = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = ROOT / "examples" / "maskclip_plus_miniature.py"
-    spec = importlib.util.spec_from_file_location("maskclip_plus_miniature", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("maskclip_plus_miniature")
 
 
 def test_the_unseen_classes_are_every_fifth_by_name(script: ModuleType) -> None:

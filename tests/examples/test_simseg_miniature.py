@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from example_scripts import load
 
 from lexiseg.data.masked import IGNORE, MaskedClass, MaskedPhotograph, MaskedSet
 from lexiseg.methods.simseg import SimSegEmbedding
@@ -18,18 +17,10 @@ from lexiseg.metrics import scores
 from lexiseg.metrics.confusion import Confusion
 from lexiseg.segmenter import Inference, TextClassifier
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simseg_miniature", ROOT / "examples" / "simseg_miniature.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("simseg_miniature")
 
 
 def test_as_many_context_words_go_as_object_words(script: ModuleType) -> None:

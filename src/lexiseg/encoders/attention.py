@@ -1,10 +1,9 @@
 """Attention in bf16 on processors whose bf16 multiplies are fast, but not those in torch's own fused attention.
 
 torch's fused attention for the CPU needs AMX to be fast in bf16. With AVX512-BF16 alone two plain products per head
-take a third of its time (36 and 13 ms for 12 heads of 1,025 tokens on one core of an AMD EPYC), and a tower two thirds.
-They round the cosines of queries and keys to bf16 before the softmax, as transformers' "eager" attention does.
-Training in bf16 takes all heads at once, since the fused kernel's way back is slower still (SimSeg's miniature, 64
-pairs on one core: 257 ms a step, and 162 with plain products). Everywhere else this is torch's fused attention.
+take much less (docs/log.md, 2026-11-21). They round the cosines of queries and keys to bf16 before the softmax, as
+transformers' "eager" attention does. Training in bf16 takes all heads at once, since the fused kernel's way back is
+slower still. Everywhere else this is torch's fused attention.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ Each process starts anew (a fork would inherit locks and threads of torch), buil
 the next item when it is ready for one, so that a slow photograph holds nobody up. Torch's threads are divided among
 them: P processes on K cores run K / P threads each.
 
-One process is everybody's default. Two of one thread each, ViT-B/16 at 512 x 512 on two cores, gave 4.3 images a second
-where one of two threads gave 3.4 to 4.1 (specs/performance.md §8): no more than two runs differ by, for another copy of
-the weights and seconds of starting. More are for small models and many cores, where reading and writing take a larger
-part. Where a photograph overflows half precision, the process that meets it alone widens its own from then on.
+One process of all threads is everybody's default: two beside it have not been timed on a quiet machine, and they cost
+another copy of the weights and seconds of starting. More are for small models and many cores, where reading and
+writing take a larger part. Where a photograph overflows half precision, the process that meets it alone widens its own
+from then on.
 """
 
 from __future__ import annotations

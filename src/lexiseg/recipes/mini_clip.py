@@ -30,7 +30,7 @@ __all__ = ["MINI", "RECIPE", "TOY", "WORDS"]
 
 _ROOT, _PLACES = "data", "training/mini-words.safetensors"
 _ADAMW = Optimiser(weight_decay=0.05, betas=(0.9, 0.98))
-_MUON = replace(_ADAMW, name="muon")  # three times fewer steps than AdamW for the same loss (docs/log.md)
+_MUON = replace(_ADAMW, name="muon")  # fewer steps than AdamW for the same loss (docs/log.md)
 
 _PHOTOGRAPHS = Recipe(
     model="mini_clip/mini",

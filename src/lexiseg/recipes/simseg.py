@@ -55,7 +55,7 @@ MINI = Recipe(
     optimiser=Optimiser(rate=1e-3, weight_decay=0.1, betas=(0.9, 0.98), epsilon=1e-6),
     groups=(Group(("*.bias", "*norm*", "*temperature"), weight_decay=0.0),),
     schedule=Schedule("cosine", warmup=0.05, floor=0.01),
-    precision="bf16_weights",  # about 2.4 times the samples/s of fp32 where AVX512-BF16 is all there is
+    precision="bf16_weights",  # docs/performance.md has what it gains
     clip=1.0,  # a small batch from random weights has steep moments
 )
 
