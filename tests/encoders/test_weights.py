@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lexiseg.encoders import weights
-from lexiseg.encoders.weights import Origin, find, fit, load_pickle, read_folder, read_json
+from lexiseg.encoders.weights import Origin, find, fit, load_pickle, read_folder, read_json, share
 from lexiseg.errors import UnknownName, WeightsError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
@@ -81,6 +81,36 @@ def test_a_folder_is_read_whole_or_in_shards(tmp_path: Path) -> None:
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(WeightsError, match="lacks model-00002-of-00002"):
         read_folder(tmp_path)
+
+
+def test_what_two_models_have_in_common_is_stored_once(tmp_path: Path) -> None:
+    both, own = torch.arange(4.0), torch.ones(3)
+    saved = {"text.block.weight": both, "block.bias": own, "block.half": both.half()}
+    for folder, tensors in (
+        ("a", {"block.weight": both, "block.bias": torch.zeros(3), "block.half": both.clone()}),
+        ("b", saved),
+    ):
+        (tmp_path / folder).mkdir()
+        save_file(tensors, tmp_path / folder / "model.safetensors")
+    assert share(tmp_path / "b", str(tmp_path / "a")) == both.nbytes
+    assert sorted(load_file(tmp_path / "b" / "model.safetensors")) == [
+        "block.bias",
+        "block.half",
+    ]  # another value, another type
+    read = read_folder(tmp_path / "b")
+    assert read.keys() == saved.keys()
+    assert all(torch.equal(read[name], tensor) and read[name].dtype == tensor.dtype for name, tensor in saved.items())
+    save_file({"block.bias": own}, tmp_path / "a" / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"shares block\.weight with .* one version"):
+        read_folder(tmp_path / "b")
+
+
+def test_models_with_nothing_in_common_share_nothing(tmp_path: Path) -> None:
+    for folder, value in (("a", 0.0), ("b", 1.0)):
+        (tmp_path / folder).mkdir()
+        save_file({"weight": torch.full((2,), value)}, tmp_path / folder / "model.safetensors")
+    with pytest.raises(WeightsError, match="no tensor in common"):
+        share(tmp_path / "b", str(tmp_path / "a"))
 
 
 def test_a_damaged_file_is_called_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from lexiseg import catalog
-from lexiseg.errors import SettingError, WeightsError
+from lexiseg.errors import SettingError
 from lexiseg.methods import maskclip, mini_clip
 from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Settings, choose
 from lexiseg.segmenter import Inference, Variant
@@ -75,7 +75,7 @@ def test_dropping_no_patches_is_the_plain_pass():
     objective = Objective(segmenter, Settings(concepts=CONCEPTS, keep=1.0))
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        places, image, kept = objective._embed(images)
+        places, image, kept = objective._embed(images, (4, 4))
         torch.testing.assert_close(places.mT.reshape(2, -1, 4, 4), segmenter.embed_image(images).features)
         torch.testing.assert_close(image, segmenter.clip.image_features(images))
     assert kept.tolist() == [list(range(16))] * 2
@@ -132,7 +132,7 @@ def test_regions_take_the_mean_of_the_patches_of_each_cell():
     data = batch([0, 1])
     data["labels"][:, 3, 3] = 4  # the second cell is known now
     with torch.no_grad():
-        places, _, _ = objective._embed(data["images"])
+        places, _, _ = objective._embed(data["images"], (4, 4))
         cosines = functional.normalize(places, dim=-1) @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()
         means = torch.stack([cosines[:, :15].mean(dim=1), cosines[:, 15]], dim=1).flatten(0, 1)
         expected = functional.cross_entropy(means, torch.tensor([0, 4, 1, 4]))
@@ -145,7 +145,7 @@ def test_what_is_absent_may_have_no_share():
     data["labels"][0, 0] = -2  # none of the listed: 1 and 3
     data["labels"][1, 0] = -3 - 4  # not 4, nor 0, which is related to it
     with torch.no_grad():
-        places, _, _ = objective._embed(data["images"])
+        places, _, _ = objective._embed(data["images"], (4, 4))
         cosines = functional.normalize(places, dim=-1) @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()
         shares = cosines.softmax(dim=-1)[:, :4]
         left = torch.cat([shares[0][:, [0, 2, 4]].sum(dim=1), shares[1][:, [1, 2, 3]].sum(dim=1)])
@@ -245,10 +245,46 @@ def test_settings_that_make_no_sense_are_refused(name, value):
         Settings(**{name: value})
 
 
-def test_weights_without_a_vision_transformer_are_refused(tmp_path):
-    maskclip.save(maskclip.load(maskclip.VARIANTS["tiny-rn"]), tmp_path)
-    with pytest.raises(WeightsError, match="no vision transformer"):
-        mini_clip.load(Variant(Config(), str(tmp_path), Inference()))
+def test_a_resnet_is_trained_on_what_maskclip_reads_of_it():
+    segmenter = mini_clip.load(Variant(Config("tiny-rn"), None, Inference()))
+    vision, images = segmenter.clip.vision, torch.randn(2, 3, 96, 64)
+    objective = Objective(segmenter, plain(keep=1.0))
+    with torch.no_grad():
+        dense = segmenter.embed_image(images).features  # [2, D, 3, 2]
+        torch.testing.assert_close(
+            dense, maskclip.MaskClip(segmenter.clip, maskclip.Config()).embed_image(images).features
+        )
+        places, image, kept = objective._embed(images, (12, 8))
+        finer = functional.interpolate(dense, size=(12, 8), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(places.mT.reshape(2, -1, 12, 8), finer)
+        torch.testing.assert_close(image, vision(images))
+        assert kept.tolist() == [list(range(96))] * 2
+
+
+def test_a_resnet_drops_places_behind_the_tower_alone():
+    objective = Objective(mini_clip.load(Variant(Config("tiny-rn"), None, Inference())), plain(keep=0.25))
+    images = torch.randn(2, 3, 32, 32)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        places, _, kept = objective._embed(images, (4, 4))
+        everything, _, _ = Objective(objective.segmenter, plain(keep=1.0))._embed(images, (4, 4))
+        torch.testing.assert_close(places, everything.gather(1, kept[..., None].expand(-1, -1, 32)))
+    assert places.shape[1] == 4
+    sum(objective(batch([0, 1])).values()).backward()
+    assert objective.segmenter.clip.vision.conv1.weight.grad.abs().sum() > 0
+
+
+def test_a_text_tower_that_knows_the_words_can_be_taken():
+    segmenter = mini_clip.load(Variant(Config("base-rn", text_tower="asset:mini-clip"), None, Inference()))
+    known = mini_clip.load(VARIANTS["mini"])
+    sentences = ["a photo of a cat.", "grass"]
+    torch.testing.assert_close(segmenter.clip.embed_words(sentences, ["{}"]), known.clip.embed_words(sentences, ["{}"]))
+
+
+def test_without_a_weight_for_words_none_are_read():
+    segmenter = tiny()
+    found = Objective(segmenter, plain(text=0.0))(batch([0, 1]) | {"sentences": None, "words": None, "meanings": None})
+    assert sorted(found) == ["absent", "image", "places", "regions"]
 
 
 def test_transformers_loads_what_is_saved_and_sees_the_same(tmp_path):

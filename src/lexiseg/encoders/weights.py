@@ -17,11 +17,13 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from lexiseg import files
 from lexiseg.errors import UnknownName, WeightsError
 
-__all__ = ["Origin", "find", "first_line", "fit", "load_pickle", "read_folder", "read_json"]
+__all__ = ["Origin", "find", "first_line", "fit", "load_pickle", "read_folder", "read_json", "share"]
 
 ASSET = "asset:"  # in front of the name of an embedded model
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -30,6 +32,7 @@ SMALL_FILES = ("*.json", "merges.txt")  # config, tokenizer, preprocessor, indic
 SAFE_FILES = ("model.safetensors", "model-*-of-*.safetensors")
 PICKLED_FILES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 CONVERTER = "SFconvertbot"  # the hub's own account that offers pickled weights as safetensors, in a pull request
+SHARED = "shared.json"  # names the tensors of a folder that lie in another model's, by their names there
 FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".gz", ".txt", ".json")
 
 
@@ -67,21 +70,61 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """All tensors of a Hugging Face folder by name, sharded or not.
+    """All tensors of a Hugging Face folder by name, sharded or not, and those that it shares with another (`share`).
 
     Pickled weights are refused unless `allow_pickle`, and then read with `weights_only=True`. Raises `WeightsError`.
     """
     for stem, read in (("model.safetensors", _load_safe), ("pytorch_model.bin", load_pickle)):
-        files = _shards(folder, stem)
-        if not files:
+        found = _shards(folder, stem)
+        if not found:
             continue
         if read is load_pickle and not allow_pickle:
             raise WeightsError(
-                f"{folder} has only pickled weights ({files[0].name}), and a pickle can run code; give the model as "
+                f"{folder} has only pickled weights ({found[0].name}), and a pickle can run code; give the model as "
                 "safetensors, or allow pickles where you trust the source (allow_pickle=True)"
             )
-        return {name: tensor for file in files for name, tensor in read(file).items()}
+        return {name: tensor for file in found for name, tensor in read(file).items()} | _shared(folder)
     raise WeightsError(f"{folder} has no model.safetensors; copy the model's whole folder")
+
+
+def share(folder: Path, weights: str) -> int:
+    """Takes the tensors out of `folder` that `weights` (as in `find`) holds too, so that they are stored once.
+
+    A tensor is the same if its numbers and their type are, and its name there is its own or the end of it ("text.a.b"
+    is "a.b" there). shared.json tells `read_folder` where they are. Returns how many bytes were saved.
+    Raises `WeightsError`.
+    """
+    tensors, there = read_folder(folder), read_folder(find(weights))
+    names = {name: found for name, tensor in tensors.items() if (found := _same(name, tensor, there)) is not None}
+    if not names:
+        raise WeightsError(f"{folder} has no tensor in common with {weights}; save it with numbers of the same type")
+    own = {name: tensor for name, tensor in tensors.items() if name not in names}
+    files.write_text(folder / SHARED, json.dumps({"weights": weights, "tensors": names}, indent=1) + "\n")
+    files.write_bytes(folder / "model.safetensors", to_safetensors(own, metadata={"format": "pt"}))
+    return sum(tensors[name].nbytes for name in names)
+
+
+def _same(name: str, tensor: Tensor, there: Mapping[str, Tensor]) -> str | None:
+    parts = name.split(".")
+    for start in range(len(parts)):
+        other = there.get(".".join(parts[start:]))
+        if other is not None and other.dtype == tensor.dtype and torch.equal(other, tensor):
+            return ".".join(parts[start:])
+    return None
+
+
+def _shared(folder: Path) -> dict[str, Tensor]:
+    if not (folder / SHARED).is_file():
+        return {}
+    content = read_json(folder / SHARED)
+    there = read_folder(find(str(content.get("weights"))))
+    names = dict(content.get("tensors", {}))
+    if missing := sorted(set(names.values()) - set(there)):
+        raise WeightsError(
+            f"{folder} shares {missing[0]} with {content['weights']}, which has none; "
+            "take both from one version of lexiseg"
+        )
+    return {name: there[other] for name, other in names.items()}
 
 
 def load_pickle(path: Path) -> dict[str, Tensor]:
@@ -222,8 +265,8 @@ def _download(repository: str, kinds: Sequence[Sequence[str]]) -> Path:
 def _choose(repository: str, kinds: Sequence[Sequence[str]]) -> tuple[str, Sequence[str]]:
     """The revision to take, and the patterns of its weights."""
     api = HfApi()
-    files = {file.rfilename for file in api.model_info(repository, timeout=TIMEOUT_SECONDS).siblings or []}
-    held = [kind for kind in kinds if not kind or files & {kind[0], f"{kind[0]}.index.json"}]
+    names = {file.rfilename for file in api.model_info(repository, timeout=TIMEOUT_SECONDS).siblings or []}
+    held = [kind for kind in kinds if not kind or names & {kind[0], f"{kind[0]}.index.json"}]
     if SAFE_FILES not in held and SAFE_FILES in kinds:
         for offer in api.get_repo_discussions(repository, author=CONVERTER, discussion_status="open"):
             if offer.author == CONVERTER and offer.git_reference and "safetensors" in offer.title:

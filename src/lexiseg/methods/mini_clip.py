@@ -5,8 +5,9 @@ alike. So the places of the words are decided first, by a sentence encoder (see 
 tower learns to hit them at every patch, on the path that MaskCLIP reads; the text tower learns to hit them from the
 words. A concept that is related to the right one (a synonym, coarser, finer) is never a mistake.
 
-What is saved is a plain CLIP folder, which `maskclip` and transformers' `CLIPModel` load as well; the embedded one was
-halved before (`segmenter.half()`).
+What is saved is a plain CLIP folder, which `maskclip` loads as well, and transformers' `CLIPModel` too if the image
+tower is a ViT; the embedded one was halved before (`segmenter.half()`). A CLIP-ResNet is trained in the same way: on
+what its attention pool makes of single cells, stretched to the labels, which are finer.
 
 Letters: B images, C concepts, D embedding, L patches, K of them kept, W width of the tower, h w grid.
 """
@@ -25,30 +26,37 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg.encoders.clip import EMBEDDED, Clip
-from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
+from lexiseg.encoders.clip_resnet import ClipResNet
+from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.tokenizer import Tokenizer, pad
-from lexiseg.encoders.weights import find
-from lexiseg.errors import SettingError, WeightsError
+from lexiseg.encoders.weights import find, fit
+from lexiseg.errors import SettingError
+from lexiseg.layers.heads import upsample
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Settings", "load", "save"]
 
 BASE = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
+BASE_RESNET = ClipShape(256, 128, 24, (2, 2, 2, 2), None, 192, 3, context=32, vocabulary=4093, activation="gelu")
 LARGEST_SCALE = 100.0  # as in CLIP
 FORGETTING, RAREST = 0.01, 1e-4  # of the running frequencies: what a batch counts for, and the least of any concept
 
 
 @dataclass(frozen=True)
 class Config:
-    """architecture: the shape of random weights, where no weights are named."""
+    """architecture: the shape of random weights, where no weights are named; "-rn" has a CLIP-ResNet.
+    text_tower: a CLIP whose text tower is taken, where no weights are named; None is a random one. Both towers learn
+        the same places, so one that knows the words need not learn them again.
+    """
 
-    architecture: Literal["base", "tiny"] = "base"
+    architecture: Literal["base", "base-rn", "tiny", "tiny-rn"] = "base"
+    text_tower: str | None = None
 
 
 class MiniClip(nn.Module):
-    """Patches of a CLIP ViT on the value path of its last block, compared with the words."""
+    """Cells of a CLIP's image tower, each without the others in the last layer, compared with the words."""
 
     def __init__(self, clip: Clip, config: Config) -> None:
         super().__init__()
@@ -59,8 +67,10 @@ class MiniClip(nn.Module):
         return TextClassifier.of(vocabulary, weight, self.clip.logit_scale)
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:
-        """The grid covers the image, padded at the right and bottom to whole patches."""
-        vision = _vit(self.clip)
+        """The grid covers the image; a ViT pads it at the right and bottom to whole patches."""
+        vision = self.clip.vision
+        if isinstance(vision, ClipResNet):
+            return DenseEmbedding(_cells(vision, vision.trunk(images)))
         tokens, grid = vision.tokens(images)
         places, _ = last_block(vision, tokens)
         return DenseEmbedding(vision.project(places).mT.reshape(len(images), -1, *grid))
@@ -91,13 +101,21 @@ def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
     return tokens[:, 1:], tokens[:, 0]
 
 
+def _cells(vision: ClipResNet, features: Tensor) -> Tensor:
+    """What the attention pool makes of each cell [B, 32w, h, w] alone: [B, D, h, w] (MaskCLIP, Eq. 3-4)."""
+    pool = vision.attnpool
+    cells: Tensor = pool.c_proj(pool.v_proj(features.flatten(2).mT))  # [B, h w, D]
+    return cells.mT.reshape(len(cells), -1, *features.shape[-2:])
+
+
 @dataclass(frozen=True)
 class Settings:
     """words: the file of `data.meanings.prepare`; None places `concepts` concepts at random, all unrelated.
 
-    keep: the share of the patches of each picture that go through the tower, 0-1.
-    image, roughly, text: weights of the losses of the class token, of single patches in cells whose labels say only
-        what they show, and of the words. absent: of patches of which is known only what they do not show.
+    keep: the share of the patches of each picture that go through a ViT, 0-1; of a ResNet, the share that has a loss.
+    image, roughly, text: weights of the losses of the whole picture's vector, of single patches in cells whose labels
+        say only what they show, and of the words (0: no words are read). absent: of patches of which is known only what
+        they do not show.
     balance: how much of the concepts' frequencies is taken out of what the vectors say, 0-1. At 1 a concept that is
         seldom seen is as likely as any other (logit adjustment, Menon et al. 2021).
     """
@@ -135,15 +153,18 @@ class Objective(nn.Module):
         self.register_buffer("related", related)
         self.register_buffer("frequency", torch.full((len(concepts),), 1 / len(concepts)))
         # plain attention: the fused kernel for CPUs is slower backwards
-        for tower in (_vit(segmenter.clip).model, segmenter.clip.text_model):
+        clip = segmenter.clip
+        for tower in (clip.text_model, *([clip.vision.model] if isinstance(clip.vision, ClipVit) else [])):
             tower.set_attn_implementation("eager")
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         settings = self.settings
-        text = settings.text * self._of_words(batch["sentences"], batch["words"], batch["meanings"])
+        losses = {}
+        if settings.text:
+            losses["text"] = settings.text * self._of_words(batch["sentences"], batch["words"], batch["meanings"])
         if "images" not in batch:
-            return {"text": text}
-        places, image, kept = self._embed(batch["images"])
+            return losses
+        places, image, kept = self._embed(batch["images"], batch["labels"].shape[1:])
         labels, cells = (batch[name].flatten(1).gather(1, kept) for name in ("labels", "cells"))  # [B, K]
         exact = batch["exact"].gather(1, cells)
         prior = self._prior(labels)
@@ -153,18 +174,22 @@ class Objective(nn.Module):
             "regions": self._of_regions(logits, labels, cells, exact),
             "absent": settings.absent * self._of_absent(logits, labels, batch["absent"]),
             "image": settings.image * self._of_images(self._logits(image).float() + prior, labels),
-            "text": text,
+            **losses,
         }
 
     def after_step(self, step: int) -> None:
         with torch.no_grad():
             self.segmenter.clip.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
-    def _embed(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of the kept patches [B, K, D] and of the class token [B, D], and which patches were kept [B, K]."""
-        vision = _vit(self.segmenter.clip)
+    def _embed(self, images: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors of the kept patches [B, K, D] and of the picture [B, D], and which patches were kept [B, K]."""
+        vision, share = self.segmenter.clip.vision, self.settings.keep
+        kept = choose(len(images), grid[0] * grid[1], share, images.device)
+        if isinstance(vision, ClipResNet):
+            features = vision.trunk(images)
+            places = upsample(_cells(vision, features), grid).flatten(2).mT  # [B, L, D]
+            return places.gather(1, kept[..., None].expand(-1, -1, places.shape[-1])), vision.attnpool(features), kept
         tokens, _ = vision.embed(images)
-        kept = choose(len(tokens), tokens.shape[1] - 1, self.settings.keep, tokens.device)
         first, patches = tokens[:, :1], tokens[:, 1:]
         tokens = torch.cat([first, patches.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))], dim=1)
         for block in vision.model.encoder.layers[:-1]:
@@ -248,11 +273,9 @@ def choose(batch: int, length: int, share: float, device: torch.device) -> Tenso
 
 
 def load(variant: Variant) -> MiniClip:
-    """Raises `WeightsError` for weights that are missing or do not fit, or are no ViT's."""
+    """Raises `WeightsError` for weights that are missing or do not fit."""
     config: Config = variant.config
     clip = _random(config) if variant.weights is None else Clip.load(variant.weights)
-    if not isinstance(clip.vision, ClipVit):
-        raise WeightsError(f"{variant.weights} has no vision transformer; load it with maskclip")
     return MiniClip(clip, config).eval()
 
 
@@ -261,14 +284,24 @@ def save(segmenter: MiniClip, folder: str | os.PathLike[str]) -> None:
     segmenter.clip.save(folder)
 
 
+SHAPES = {"base": BASE, "base-rn": BASE_RESNET, "tiny": TINY_VIT, "tiny-rn": TINY_RESNET}
+
+
 def _random(config: Config) -> Clip:
-    shape = TINY_VIT if config.architecture == "tiny" else BASE
+    shape = SHAPES[config.architecture]
     tokenizer = Tokenizer.from_folder(find(EMBEDDED), shape.context)
     content = shape.config()
     content["text_config"]["bos_token_id"] = tokenizer.backend.bos_token_id
+    known = None if config.text_tower is None else Clip.load(config.text_tower)
+    if known is not None:
+        content["text_config"], tokenizer = known.config["text_config"], known.tokenizer
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Clip(content, tokenizer).eval()
+        clip = Clip(content, tokenizer).eval()
+    if known is not None:
+        for part in ("text_model", "text_projection"):
+            fit(getattr(clip, part), getattr(known, part).state_dict(), source=config.text_tower or "")
+    return clip
 
 
 def _read(settings: Settings, dimension: int) -> tuple[Tensor, Tensor]:
@@ -288,17 +321,18 @@ def _read(settings: Settings, dimension: int) -> tuple[Tensor, Tensor]:
     return vectors, related
 
 
-def _vit(clip: Clip) -> ClipVit:
-    assert isinstance(clip.vision, ClipVit), "load checks it"
-    return clip.vision
-
-
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
         Config(),
         EMBEDDED,
         Inference(long_side=256, multiple=8, templates="vild14"),  # as maskclip/mini
         "the embedded model, as its recipe trains it; maskclip/mini can do more with it",
+    ),
+    "resnet": Variant(
+        Config("base-rn", text_tower=EMBEDDED),
+        None,
+        Inference(long_side=256, multiple=32, templates="vild14"),
+        "a small CLIP-ResNet beside the embedded text tower; to be trained",
     ),
     "tiny": Variant(Config("tiny"), None, Inference(short_side=64, templates="single"), "random weights, for tests"),
 }

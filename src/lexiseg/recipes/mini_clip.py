@@ -26,7 +26,7 @@ from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.methods.mini_clip import Config, Settings
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
-__all__ = ["MINI", "RECIPE", "TOY", "WORDS"]
+__all__ = ["MINI", "RECIPE", "RESNET", "TOY", "WORDS"]
 
 _ROOT, _PLACES = "data", "training/mini-words.safetensors"
 _ADAMW = Optimiser(weight_decay=0.05, betas=(0.9, 0.98))
@@ -87,6 +87,31 @@ WORDS = replace(
     groups=(*_PHOTOGRAPHS.groups, Group(("segmenter.clip.vision.*", "*log_scale"), frozen=True)),
     schedule=Schedule("cosine", warmup=0.05),
 )
+
+# a CLIP-ResNet beside the embedded text tower, from random weights
+_FROZEN_TEXT = Group(("segmenter.clip.text*",), frozen=True)
+_RESNET_PHOTOGRAPHS = replace(
+    _PHOTOGRAPHS,
+    model="mini_clip/resnet",
+    from_scratch=True,
+    config=Config("base-rn", text_tower="asset:mini-clip"),
+    objective=Settings(words=_PLACES, keep=0.25, text=0.0),
+    steps=3_000,
+    batch_size=128,
+    optimiser=replace(_ADAMW, rate=2e-3),
+    groups=(*_PHOTOGRAPHS.groups, _FROZEN_TEXT),
+    schedule=Schedule("cosine", warmup=0.02, floor=0.2),
+    ema=None,  # running statistics of batches are not averaged
+)
+_RESNET_CANVASES = replace(
+    _RESNET_PHOTOGRAPHS,
+    data=replace(_CANVASES.data, pairs=Mini(masked=0.4, cells=(0.4, 0.4, 0.2, 0.0), canvases=1_000_000, seed=5)),
+    steps=1_000,
+    batch_size=64,
+    optimiser=replace(_ADAMW, rate=5e-4),
+    schedule=Schedule("cosine", warmup=0.02),
+)
+RESNET = (_RESNET_PHOTOGRAPHS, _RESNET_CANVASES)
 
 # about five hours of one core; not run
 RECIPE = (
