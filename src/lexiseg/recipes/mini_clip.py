@@ -96,7 +96,7 @@ _RESNET_PHOTOGRAPHS = replace(
     from_scratch=True,
     config=Config("base-rn", text_tower="asset:mini-clip"),
     objective=Settings(words=_PLACES, keep=0.25, text=0.0),
-    steps=3_000,
+    steps=2_400,
     batch_size=128,
     optimiser=replace(_ADAMW, rate=2e-3),
     groups=(*_PHOTOGRAPHS.groups, _FROZEN_TEXT),
@@ -106,7 +106,7 @@ _RESNET_PHOTOGRAPHS = replace(
 _RESNET_CANVASES = replace(
     _RESNET_PHOTOGRAPHS,
     data=replace(_CANVASES.data, pairs=Mini(masked=0.4, cells=(0.4, 0.4, 0.2, 0.0), canvases=1_000_000, seed=5)),
-    steps=1_000,
+    steps=500,
     batch_size=64,
     optimiser=replace(_ADAMW, rate=5e-4),
     schedule=Schedule("cosine", warmup=0.02),

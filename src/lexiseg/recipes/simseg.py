@@ -2,11 +2,13 @@
 
 RECIPE has the settings that its author named when asked why the published configuration does not reproduce the paper;
 RELEASED is that configuration (spec simseg §2.4). MINI is the same idea on the miniature pairs, TOY on drawn scenes.
+FROM_CLIP made simseg/mini: it goes on from the embedded CLIP, whose lower half both models share.
 """
 
 from dataclasses import replace
 
 from lexiseg.data.descriptions import Captions, MiniData, PairData, ScenePairData
+from lexiseg.data.mini import Mini
 from lexiseg.data.scenes import Scenes
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.methods.simseg import Config, Training
@@ -57,6 +59,23 @@ MINI = Recipe(
     schedule=Schedule("cosine", warmup=0.05, floor=0.01),
     precision="bf16_weights",  # docs/performance.md has what it gains
     clip=1.0,  # a small batch from random weights has steep moments
+)
+
+FROM_CLIP = replace(
+    MINI,
+    model="simseg/custom",
+    weights="asset:mini-clip",
+    config=Config(),
+    data=MiniData(root="data", pairs=Mini(size=64), augmentation=PairAugmentation(size=64, area=(0.6, 1.0))),
+    steps=600,
+    batch_size=64,
+    optimiser=replace(MINI.optimiser, rate=3e-4),
+    groups=(
+        *MINI.groups,
+        Group(
+            ("*.embeddings.*", "*.pre_layrnorm.*", "*.layers.0.*", "*.layers.1.*", "*.vision.*.layers.2.*"), frozen=True
+        ),
+    ),
 )
 
 TOY = replace(
