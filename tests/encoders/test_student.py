@@ -27,6 +27,7 @@ NAMES = [
     "deeplabv2/clip:CLIP",
     "deeplabv3plus/clip:CLIP",
     "transformers/SWIN",
+    "transformers/clip:CLIP",
     "fcn/transformers:SWIN",
 ]
 STRIDES = dict.fromkeys(NAMES, 8) | {"deeplabv3plus/tiny": 4, "deeplabv3plus/clip:CLIP": 4, "fcn/transformers:SWIN": 32}
@@ -218,6 +219,17 @@ def test_a_source_fills_what_was_built_from_it(name: str, sources: dict[str, Pat
     assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
     third = Student(shape_of(name, sources), DIMENSION).backbone.state_dict()
     assert not all(torch.equal(tensor, third[key]) for key, tensor in ours.items())
+
+
+@torch.no_grad()
+def test_a_pyramid_over_a_resnet_of_clip_reads_its_maps_as_they_are(sources: dict[str, Path]) -> None:
+    student = Student(shape_of("transformers/clip:CLIP", sources), DIMENSION).eval()
+    student.load_pretrained()
+    vision = Clip.load(sources["CLIP"]).vision
+    found, expected = student.backbone(images()), vision.maps(images())[1:]  # type: ignore[union-attr,operator]
+    assert len(found) == 3
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @torch.no_grad()

@@ -53,11 +53,11 @@ class StudentShape:
         projection, read out at every place as MaskCLIP does, so that it starts where such a teacher stands.
     backbone: "rn50", "rn101" or, for tests, "tiny"; under the same heads also "clip:SOURCE" and "transformers:SOURCE".
         "mini" or "tiny" for the network "mini". For the networks "transformers" and "clip" the SOURCE itself: a hub id
-        or a folder, and for CLIP all that `Clip.load` opens ("asset:mini-clip").
+        or a folder, and for CLIP all that `Clip.load` opens ("asset:mini-clip"); the former takes "clip:SOURCE" too.
     stem: of "rn50", "rn101" and "tiny". "v1c" is the paper's, three 3x3 convolutions; "v1", one of 7x7, is what
         ImageNet's weights on the hub have.
-    output_stride: pixels per cell of a ResNet's last map; 32 dilates nothing. Of the finest map that is read from a
-        backbone of transformers.
+    output_stride: pixels per cell of a ResNet's last map; 32 dilates nothing. For the network "transformers", which
+        dilates nothing, of the finest map that is read.
     """
 
     network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "mini", "transformers", "clip"] = "deeplabv2"
@@ -171,6 +171,8 @@ def _backbone(shape: StudentShape, config: Mapping[str, Any] | None) -> Any:
         return MiniTrunk(MINIS[name])
     if network == "clip" or name.startswith(CLIP):
         config = clip_config(name.removeprefix(CLIP)) if config is None else config
+        if network == "transformers":
+            return ClipBackbone(config, output_stride=32, finest=stride)
         return ClipBackbone(config, read_out=network == "clip", output_stride=stride)
     if network == "transformers" or name.startswith(TRANSFORMERS):
         config = transformers_config(name.removeprefix(TRANSFORMERS)) if config is None else config

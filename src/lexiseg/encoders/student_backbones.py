@@ -36,12 +36,15 @@ class ClipBackbone(nn.Module):
     config: a CLIP's, as `Clip` keeps it. read_out: whether the map is what MaskCLIP reads out (spec maskclip_zsseg
         §2.3, §2.4), of D channels; else a ViT gives its last block's tokens after their LayerNorm, and a ResNet the
         maps of its four stages. output_stride: 8, 16 or 32 pixels per cell of a ResNet's last map; below 32 its last
-        stages are dilated. A ViT's cells are its patches.
+        stages are dilated. A ViT's cells are its patches. finest: pixels per cell; a ResNet's maps with smaller cells
+        are left out.
 
     Parameters that play no part then are left out, so that all that remain receive gradients.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, read_out: bool = False, output_stride: int = 8) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], *, read_out: bool = False, output_stride: int = 8, finest: int = 4
+    ) -> None:
         super().__init__()
         self.config = dict(config)
         self.tower, _, _ = build(config)
@@ -56,6 +59,8 @@ class ClipBackbone(nn.Module):
             _prune_resnet(self.tower, read_out)
             self.strides = _dilate(self.tower, output_stride)
             self.channels = tuple(self.tower.width // 2**place for place in (3, 2, 1, 0))
+        left_out = sum(stride < finest for stride in self.strides[:-1])
+        self.channels, self.strides = self.channels[left_out:], self.strides[left_out:]
         if read_out:
             self.channels, self.strides = (self.tower.embed_dim,), self.strides[-1:]
 
@@ -68,7 +73,7 @@ class ClipBackbone(nn.Module):
         if isinstance(self.tower, ClipVit):
             return [_vit_map(self.tower, images, self.read_out)]
         maps = self.tower.maps(pad(images, self.strides[-1]))
-        return [_resnet_read_out(self.tower, maps[-1])] if self.read_out else maps
+        return [_resnet_read_out(self.tower, maps[-1])] if self.read_out else maps[-len(self.strides) :]
 
 
 def clip_config(source: str) -> dict[str, Any]:

@@ -4,11 +4,13 @@ RECIPE is the user's job: your words and a folder of photographs in, a small fas
 
     lexiseg train maskclip_plus --set teacher=maskclip/mini --set words="cat, grass, sky" --data photos/
 
-MINI is the same on the photographs of this project, TOY on drawn scenes. The others are the paper's, at its scale
-(spec maskclip_zsseg §3.4-3.6), and have not been run here: annotation-free on VOC20, CONTEXT59, COCO_STUFF171, ADE150,
-CITYSCAPES19 and WEB photographs, zero-shot on VOC_15_5, CONTEXT_50_10 and COCO_STUFF_156_15, where the student labels
-itself after a tenth of the steps. RELEASED and RELEASED_VOC_15_5 are one of each as the authors' code has it: a
-ResNet-50 for the ViT's student, ImageNet's statistics for CLIP, the truth's ignored pixels, the mean over all pixels.
+MINI is the same on the photographs of this project, TOY on drawn scenes. FROM_RESNET made maskclip_plus/mini: it begins
+with a small CLIP-ResNet (`lexiseg train mini_clip/resnet`), as the paper's students begin with ImageNet's. The others
+are the paper's, at its scale (spec maskclip_zsseg §3.4-3.6), and have not been run here: annotation-free on VOC20,
+CONTEXT59, COCO_STUFF171, ADE150, CITYSCAPES19 and WEB photographs, zero-shot on VOC_15_5, CONTEXT_50_10 and
+COCO_STUFF_156_15, where the student labels itself after a tenth of the steps. RELEASED and RELEASED_VOC_15_5 are one of
+each as the authors' code has it: a ResNet-50 for the ViT's student, ImageNet's statistics for CLIP, the truth's ignored
+pixels, the mean over all pixels.
 
 The ResNets start from ImageNet's weights on the hub, whose stem is one 7x7 convolution; the authors' has three of 3x3.
 """
@@ -34,6 +36,7 @@ __all__ = [
     "COCO_STUFF_156_15",
     "CONTEXT59",
     "CONTEXT_50_10",
+    "FROM_RESNET",
     "MINI",
     "MSRC",
     "RECIPE",
@@ -101,6 +104,19 @@ MINI = replace(
     data=MaskedData(
         "data", shards=("msrc",), label_free=True, augmentation=RECIPE.data.augmentation, workers=Workers(1)
     ),
+)
+
+FROM_RESNET = replace(
+    MINI,
+    config=Config(
+        StudentShape("transformers", "clip:runs/mini_clip-resnet/model", output_stride=8),
+        start_from="usual",
+        words=MSRC,
+    ),
+    data=replace(MINI.data, shards=()),  # COCO's photographs too
+    steps=4_000,
+    batch_size=16,
+    optimiser=replace(RECIPE.optimiser, rate=1e-3),
 )
 
 TOY = Recipe(
