@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import multiprocessing
+import os
+import signal
 from itertools import islice
 
 import numpy as np
@@ -40,6 +44,20 @@ def test_a_stream_goes_on_in_the_middle_of_an_epoch_as_if_it_had_not_stopped(wor
     position = json.loads(json.dumps(whole[6][1]))
     rest, _ = read(source, 8, position, workers=workers, kind=kind, max_bad_fraction=0.5)
     assert content(rest) == content(whole[7:])
+
+
+def test_a_signal_to_a_whole_job_leaves_its_workers_to_the_main_process():
+    expected = content(read(Numbers([23]), 12)[0])
+    loader = Loader(Numbers([23]), batch_size=4, seed=7, workers=1, kind="processes")
+    with contextlib.closing(loader.stream(None, rank=0, world=1)) as stream:
+        found = [next(stream)]
+        (worker,) = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGTERM)
+        found += islice(stream, 11)
+        assert worker.is_alive()
+    assert content(found) == expected
+    worker.join(10)
+    assert not worker.is_alive()
 
 
 def test_processes_share_out_the_epoch():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -218,9 +219,15 @@ def _in_processes(work: _Work, batches: Iterable[list[Draw]], workers: int) -> I
         num_workers=workers,
         prefetch_factor=_AHEAD,
         collate_fn=_same,
+        worker_init_fn=_begin,
         generator=torch.Generator(),
     )
     yield from loader
+
+
+def _begin(_: int) -> None:
+    """A signal to all processes of a job is for the main one, which still takes its step; the next one ends a worker."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def _same(made: Any) -> Any:
