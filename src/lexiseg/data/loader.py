@@ -226,7 +226,7 @@ def _in_processes(work: _Work, batches: Iterable[list[Draw]], workers: int) -> I
 
 
 def _begin(_: int) -> None:
-    """A signal to all processes of a job is for the main one, which still takes its step; the next one ends a worker."""
+    """A signal to all processes of a job is for the main one, which ends its step first; a second one ends a worker."""
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
