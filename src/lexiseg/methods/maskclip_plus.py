@@ -555,6 +555,7 @@ def _paper(network: Literal["deeplabv2", "deeplabv3plus", "pspnet"], backbone: s
 
 
 VARIANTS: Mapping[str, Variant] = {
+    "mini": Variant(Config(), "asset:maskclip-plus-mini", _SMALL, "a small fast student of maskclip/mini for 22 words"),
     "custom": Variant(Config(), None, _SMALL, "a small network for words of your own; to be trained"),
     "deeplabv2-r50": _paper("deeplabv2", "rn50", "DeepLabV2 on ResNet-50"),
     "deeplabv2-r101": _paper("deeplabv2", "rn101", "DeepLabV2 on ResNet-101"),
