@@ -344,8 +344,9 @@ def _interrupt(data: Path, out: Path, *, after: int) -> None:
 
 
 @pytest.mark.skipif(not MASKS_VAL.is_dir(), reason="the photographs of shared/data/masks-val are not here")
-def test_the_embedded_model_is_better_than_guessing_on_real_photographs() -> None:
-    result = evaluate("maskclip/mini", "folder", data=MASKS_VAL, limit=8)
+@pytest.mark.parametrize("model", ["maskclip/mini", "maskclip_plus/mini"])
+def test_the_embedded_models_are_better_than_guessing_on_real_photographs(model: str) -> None:
+    result = evaluate(model, "folder", data=MASKS_VAL, limit=8)
     assert result.images == 8
     guesses = max(scores["miou"] for name, scores in result.baselines.items() if name != "largest class of each image")
     assert result["miou"] > 2 * guesses

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import lexiseg
 from lexiseg import catalog
 from lexiseg.encoders.student import StudentShape
 from lexiseg.errors import DataError, SettingError, UnknownName, VocabularyError, WeightsError
@@ -550,3 +552,13 @@ def test_distillation_from_masks_is_refused() -> None:
 
     with pytest.raises(SettingError, match="distillation"):
         objective(Training(distillation=1.0), teacher=Blind())(batch())
+
+
+def test_the_embedded_student_knows_its_words_from_others(caplog: pytest.LogCaptureFixture) -> None:
+    model = lexiseg.load("maskclip_plus/mini", dtype="fp32")
+    cameraman = np.stack([skimage.data.camera()] * 3, axis=-1)  # under much sky
+    found = model.segment(cameraman, "sky, grass, book, cat, car, body|person")
+    assert not caplog.records
+    assert found.mask("sky")[:150].mean() > 0.8
+    model.segment(cameraman, "zebra, sky")
+    assert "expect little: zebra" in caplog.text
