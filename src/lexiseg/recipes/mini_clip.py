@@ -54,29 +54,22 @@ _CANVASES = replace(
     data=CanvasConcepts(
         _ROOT,
         _PLACES,
-        pairs=Mini(masked=0.3, cells=(0.15, 0.25, 0.2, 0.4), canvases=1_000_000),
+        pairs=Mini(masked=0.3, cells=(0.25, 0.25, 0.2, 0.3), canvases=1_000_000, seed=3),
         workers=Workers(1),
     ),
-    steps=6_000,
+    steps=7_900,
     batch_size=32,
     optimiser=replace(_MUON, rate=1e-3),
     schedule=Schedule("constant", warmup=0.02),
 )
-_WHOLE = replace(
+_LARGER = replace(
     _CANVASES,
-    objective=Settings(words=_PLACES, keep=1.0),
-    data=replace(_CANVASES.data, pairs=replace(_CANVASES.data.pairs, seed=1)),
-    steps=900,
+    objective=Settings(words=_PLACES, keep=0.6),
+    data=replace(_CANVASES.data, pairs=replace(_CANVASES.data.pairs, size=192, cells=(0.15, 0.3, 0.25, 0.3), seed=4)),
+    steps=560,
     optimiser=replace(_MUON, rate=3e-4),
     schedule=Schedule("cosine", warmup=0.02),
 )
-_LARGER = replace(
-    _WHOLE,
-    data=replace(_WHOLE.data, pairs=replace(_WHOLE.data.pairs, size=192, seed=2)),
-    batch_size=16,
-    optimiser=replace(_MUON, rate=1e-4),
-)
-
 # the text tower alone: cheap, and independent of the pictures, since both towers learn the same fixed places
 WORDS = replace(
     _PHOTOGRAPHS,
@@ -117,11 +110,10 @@ RESNET = (_RESNET_PHOTOGRAPHS, _RESNET_CANVASES)
 RECIPE = (
     replace(_PHOTOGRAPHS, from_scratch=True, steps=12_000),
     replace(_CANVASES, from_scratch=True, steps=12_000),
-    replace(_WHOLE, from_scratch=True),
     replace(_LARGER, from_scratch=True),
 )
 
-MINI = (_CANVASES, _WHOLE)
+MINI = (_CANVASES, _LARGER)
 
 TOY = Recipe(
     model="mini_clip/tiny",
