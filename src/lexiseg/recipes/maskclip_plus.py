@@ -114,7 +114,7 @@ FROM_RESNET = replace(
         words=MSRC,
     ),
     data=replace(MINI.data, shards=()),  # COCO's photographs too
-    steps=4_000,
+    steps=2_500,
     batch_size=16,
     optimiser=replace(RECIPE.optimiser, rate=1e-3),
 )
