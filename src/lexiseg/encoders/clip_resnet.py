@@ -147,6 +147,11 @@ class AttentionPool(nn.Module):
         attended: Tensor = self.c_proj(mixed.transpose(1, 2).flatten(2))
         return attended
 
+    def cells(self, features: Tensor) -> Tensor:
+        """A map [B, 32w, h, w] with each cell attended to by itself alone: [B, D, h, w] (MaskCLIP, Eq. 3-4)."""
+        vectors: Tensor = self.c_proj(self.v_proj(features.flatten(2).mT))  # [B, L, D]
+        return vectors.mT.reshape(len(vectors), -1, *features.shape[-2:])
+
     def forward(self, features: Tensor) -> Tensor:
         """A map [B, 32w, h, w] as one vector per image [B, D]."""
         tokens = self.tokens(features)

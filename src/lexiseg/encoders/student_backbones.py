@@ -73,7 +73,7 @@ class ClipBackbone(nn.Module):
         if isinstance(self.tower, ClipVit):
             return [_vit_map(self.tower, images, self.read_out)]
         maps = self.tower.maps(pad(images, self.strides[-1]))
-        return [_resnet_read_out(self.tower, maps[-1])] if self.read_out else maps[-len(self.strides) :]
+        return [self.tower.attnpool.cells(maps[-1])] if self.read_out else maps[-len(self.strides) :]
 
 
 def clip_config(source: str) -> dict[str, Any]:
@@ -170,13 +170,6 @@ def _prune_resnet(tower: ClipResNet, read_out: bool) -> None:
         return
     del pool.positional_embedding
     pool.q_proj = pool.k_proj = nn.Identity()  # type: ignore[assignment]
-
-
-def _resnet_read_out(tower: ClipResNet, features: Tensor) -> Tensor:
-    """[B, 32w, h, w] -> [B, D, h, w] (§2.4)."""
-    cells = tower.attnpool.c_proj(tower.attnpool.v_proj(features.flatten(2).mT))  # [B, L, D]
-    vectors: Tensor = cells.mT.reshape(len(cells), -1, *features.shape[-2:])
-    return vectors
 
 
 def _dilate(tower: ClipResNet, output_stride: int) -> tuple[int, ...]:

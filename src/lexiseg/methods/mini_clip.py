@@ -70,7 +70,7 @@ class MiniClip(nn.Module):
         """The grid covers the image; a ViT pads it at the right and bottom to whole patches."""
         vision = self.clip.vision
         if isinstance(vision, ClipResNet):
-            return DenseEmbedding(_cells(vision, vision.trunk(images)))
+            return DenseEmbedding(vision.attnpool.cells(vision.trunk(images)))
         tokens, grid = vision.tokens(images)
         places, _ = last_block(vision, tokens)
         return DenseEmbedding(vision.project(places).mT.reshape(len(images), -1, *grid))
@@ -99,13 +99,6 @@ def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
     tokens = tokens + attention.out_proj(mixed)
     tokens = tokens + block.mlp(block.layer_norm2(tokens))
     return tokens[:, 1:], tokens[:, 0]
-
-
-def _cells(vision: ClipResNet, features: Tensor) -> Tensor:
-    """What the attention pool makes of each cell [B, 32w, h, w] alone: [B, D, h, w] (MaskCLIP, Eq. 3-4)."""
-    pool = vision.attnpool
-    cells: Tensor = pool.c_proj(pool.v_proj(features.flatten(2).mT))  # [B, h w, D]
-    return cells.mT.reshape(len(cells), -1, *features.shape[-2:])
 
 
 @dataclass(frozen=True)
@@ -187,7 +180,7 @@ class Objective(nn.Module):
         kept = choose(len(images), grid[0] * grid[1], share, images.device)
         if isinstance(vision, ClipResNet):
             features = vision.trunk(images)
-            places = upsample(_cells(vision, features), grid).flatten(2).mT  # [B, L, D]
+            places = upsample(vision.attnpool.cells(features), grid).flatten(2).mT  # [B, L, D]
             return places.gather(1, kept[..., None].expand(-1, -1, places.shape[-1])), vision.attnpool(features), kept
         tokens, _ = vision.embed(images)
         first, patches = tokens[:, :1], tokens[:, 1:]
