@@ -100,7 +100,8 @@ def _share(value: float) -> str:
 
 def _speed(found: Mapping[str, Any]) -> list[str]:
     times = f"{found['median ms']} ms (median; least {found['least ms']}; processor {found['median processor ms']})"
-    return [f"A photograph of {found['photograph']} pixels with {found['words']} words, one thread: {times}."]
+    what = f"A photograph of {found['photograph']} pixels with {found['words']} words, {found['precision']}, one thread"
+    return [f"{what}: {times}."]
 
 
 def _twelve(found: Mapping[str, Any]) -> list[str]:

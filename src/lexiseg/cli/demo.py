@@ -17,7 +17,7 @@ PHOTOGRAPHS = {
     "chelsea.png": "cat, blanket, wall, person, couch, bird, grass",
     "astronaut.png": "person, flag, wall, window, chair, sky",
     "coffee.png": "cup|coffee cup, saucer, spoon, table, wall, grass",
-    "motorcycle_left.png": "motorcycle, floor, wall, person, car, tree",
+    "motorcycle_left.png": "motorcycle, floor, wall, shelf, car, tree, sky",
 }
 
 
