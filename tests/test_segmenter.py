@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lexiseg import settings
-from lexiseg.errors import WeightsError
-from lexiseg.segmenter import DenseEmbedding, Inference, Segmenter, TextClassifier
+from lexiseg import catalog, settings
+from lexiseg.errors import SettingError, WeightsError
+from lexiseg.segmenter import DenseEmbedding, Inference, Segmenter, TextClassifier, one_input_size
 from lexiseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("cat|kitten|tabby, dog, road|street", background="sky, wall")
@@ -147,3 +147,29 @@ def test_a_dense_embedding_knows_its_grid() -> None:
 def test_how_to_treat_pictures_survives_json() -> None:
     inference = Inference(size=(224, 336), window=320, background_threshold=0.25)
     assert settings.from_json(Inference, settings.to_json(inference)) == inference
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"long_side": "192", "multiple": 8}, (None, None, 192)),
+        ({"short_side": 448}, (None, 448, None)),
+        ({"size": "none"}, (None, None, None)),
+        ({"size": (64, 64), "long_side": None}, ((64, 64), None, None)),
+        ({"multiple": 8}, ((288, 288), None, None)),
+    ],
+)
+def test_a_side_takes_the_place_of_a_size(changes: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    _, variant = catalog.resolve("simseg/custom", weights="asset:mini-clip", **changes)
+    assert (variant.inference.size, variant.inference.short_side, variant.inference.long_side) == expected
+
+
+def test_a_size_takes_the_place_of_sides() -> None:
+    _, variant = catalog.resolve("maskclip/mini", size="[96, 64]")
+    assert variant.inference.size == (96, 64)
+    assert variant.inference.long_side is None
+
+
+def test_a_size_and_a_side_at_once_are_refused() -> None:
+    with pytest.raises(SettingError, match=r"size=64, 64 fixes .* long_side=192 says nothing"):
+        one_input_size({"size": "64, 64", "long_side": 192})

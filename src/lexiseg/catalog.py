@@ -28,7 +28,7 @@ from typing import Any
 
 from lexiseg import files, settings
 from lexiseg.errors import UnknownName, WeightsError
-from lexiseg.segmenter import Inference, Segmenter, Variant
+from lexiseg.segmenter import Inference, Segmenter, Variant, one_input_size
 
 __all__ = ["describe", "get", "load", "models", "names", "resolve", "save"]
 
@@ -164,7 +164,7 @@ def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
 
 def _apply(variant: Variant, changes: Mapping[str, Any]) -> Variant:
     """Each change goes to the config if it has that field, else to inference."""
-    for key, value in changes.items():
+    for key, value in one_input_size(changes).items():
         field = key.partition(".")[0]
         for part in ("config", "inference"):
             target = getattr(variant, part)

@@ -12,13 +12,14 @@ Letters: B images, C classes, Q words, D embedding, N masks, H W pixels, h w gri
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from lexiseg.errors import SettingError
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Segmenter",
     "TextClassifier",
     "Variant",
+    "one_input_size",
 ]
 
 # per-channel statistics of RGB in 0-1, as OpenAI published them with CLIP and as ImageNet models use them
@@ -202,6 +204,22 @@ class Inference:
     templates: str = "imagenet80"  # a name of encoders/templates.py, or a file
     background_threshold: float | None = None  # posterior, 0-1: pixels whose winner is below it stay unlabelled
     refine: str | None = None  # a name of refine/
+
+
+def one_input_size(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes of an `Inference` by name, and those that follow: a side takes the place of a size, and a size of sides.
+
+    Raises `SettingError` for a size and a side at once, since the side would say nothing.
+    """
+    given = [name for name in ("size", "short_side", "long_side") if str(changes.get(name)).lower() not in ("none", "null")]
+    if "size" not in given:
+        return {"size": None, **changes} if given else dict(changes)
+    if len(given) > 1:
+        raise SettingError(
+            f"size={changes['size']} fixes the input of the network, so {given[1]}={changes[given[1]]} says nothing; "
+            "give one of them"
+        )
+    return {"short_side": None, "long_side": None, **changes}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from lexiseg.evaluation.protocols import LEXISEG, NAMES_ONLY, Protocol, protocol
 from lexiseg.evaluation.tallies import relabelled
 from lexiseg.inference.labelling import Embedded, Labeller
 from lexiseg.inference.predictor import Predictor
-from lexiseg.segmenter import TextClassifier
+from lexiseg.segmenter import TextClassifier, one_input_size
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["Model", "Subject", "choose", "load", "prepare", "vocabulary_of"]
@@ -147,7 +147,7 @@ def choose(model: Model | Predictor, benchmark: str, wanted: str | Protocol | No
 
 def load(model: Model, chosen: Protocol) -> Predictor:
     """As `lexiseg.load` does, under a protocol; the settings tell the hash of the weights, before they are cast."""
-    settings = {**chosen.settings, **model.changes}
+    settings = {**one_input_size(chosen.settings), **one_input_size(model.changes)}
     preset = chosen.preset if model.preset is None else model.preset
     segmenter, inference = catalog.load(model.name, weights=model.weights, preset=preset, **settings)
     if hasattr(segmenter, "text_cache"):
