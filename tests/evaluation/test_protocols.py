@@ -13,6 +13,7 @@ from lexiseg.encoders.templates import templates
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.evaluation.protocols import LEXISEG, Protocol, named, protocol
 from lexiseg.evaluation.published import STUDIES
+from lexiseg.evaluation.subject import Model, load
 from lexiseg.inference.preprocess import target_size
 from lexiseg.inference.windows import boxes
 from lexiseg.metrics.scores import AVERAGES
@@ -123,6 +124,15 @@ def test_maskclip_sees_photographs_as_its_code_resized_them(
     _, variant = catalog.resolve("maskclip/vit-b16", preset=chosen.preset, **chosen.settings)
     assert target_size(*photo, variant.inference) == resized
     assert not variant.inference.antialias
+
+
+def test_what_is_asked_for_on_top_of_a_protocol_counts() -> None:
+    chosen = Protocol("simseg", "folder", "released", "", settings={"size": (288, 288)})
+    model = Model("simseg/tiny-clip", changes={"long_side": "96"})
+    assert target_size(50, 100, load(model, chosen).inference) == (48, 96)
+    chosen = protocol("maskclip", "voc20", "released")
+    model = Model("maskclip/tiny", preset="lexiseg", changes={"size": "64, 64"})
+    assert target_size(50, 100, load(model, chosen).inference) == (64, 64)
 
 
 def test_thresholds_are_those_of_the_released_configurations() -> None:
