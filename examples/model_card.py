@@ -58,7 +58,7 @@ from lexiseg.metrics.bootstrap import Interval
 
 HELD_OUT = {"MSRC": "msrc-even", "COCO": "coco-train2017-panoptic"}
 QUICK = 20  # every so manyth photograph of tiny-imagenet
-SIZES = {64: 1, 128: 10, 192: 10}  # sides that those photographs are shown at, pixels, and every so manyth without --quick
+SIZES = {64: 1, 128: 10, 192: 10}  # sides they are shown at, pixels, and every so manyth without --quick
 AT_ONCE = 50  # photographs in one forward
 TIMED = 20
 

@@ -211,7 +211,8 @@ def one_input_size(changes: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises `SettingError` for a size and a side at once, since the side would say nothing.
     """
-    given = [name for name in ("size", "short_side", "long_side") if str(changes.get(name)).lower() not in ("none", "null")]
+    sizes = ("size", "short_side", "long_side")
+    given = [name for name in sizes if str(changes.get(name)).lower() not in ("none", "null")]
     if "size" not in given:
         return {"size": None, **changes} if given else dict(changes)
     if len(given) > 1:

@@ -69,8 +69,8 @@ def test_what_is_carried_away_is_where_the_next_machine_begins(
     monkeypatch.setattr(script.model_card, "main", card)
     place = ["--data", "photographs", "--minutes", "8", "--set", "batch_size=256"]
     script.main([*place, "--out", str(tmp_path / "a"), "--work", str(tmp_path / "1")])
-    carried = tmp_path / "a" / "model.safetensors"
-    script.main([*place, "--out", str(tmp_path / "b"), "--work", str(tmp_path / "2"), "--start", str(carried), "--stage", "2"])  # fmt: skip
+    onward = ["--start", str(tmp_path / "a" / "model.safetensors"), "--stage", "2"]
+    script.main([*place, *onward, "--out", str(tmp_path / "b"), "--work", str(tmp_path / "2")])
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["card.json", "card.md", "model.safetensors"]
     start, after = (load_file(folder / "model.safetensors") for folder in (EMBEDDED, tmp_path / "b"))
     assert {tensor.dtype for tensor in after.values()} == {torch.float16}
