@@ -35,11 +35,13 @@ def test_parameters_steps_and_samples_are_counted(tmp_path):
     assert stage.peak_bytes > stage.model_bytes
 
 
-def test_sgd_needs_one_moment_less(tmp_path):
-    adamw, sgd = (
-        dry_run(toy.recipe(optimiser=Optimiser(name)), tmp_path, build=toy.build).stages[0] for name in ("adamw", "sgd")
+def test_sgd_needs_one_moment_less_and_muon_one_for_matrices(tmp_path):
+    adamw, sgd, muon = (
+        dry_run(toy.recipe(optimiser=Optimiser(name)), tmp_path, build=toy.build).stages[0]
+        for name in ("adamw", "sgd", "muon")
     )
     assert adamw.model_bytes - sgd.model_bytes == 4 * adamw.trained
+    assert adamw.model_bytes - muon.model_bytes == 4 * (4 * 16 + 16 * 3)
 
 
 def test_checkpoints_are_as_large_as_foretold(tmp_path):

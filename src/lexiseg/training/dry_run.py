@@ -26,7 +26,6 @@ from lexiseg.training.trainer import Trainer, open_data
 
 __all__ = ["DryRun", "Stage", "dry_run"]
 
-_MOMENTS = {"adamw": 2, "sgd": 1}  # tensors of a parameter's size that the optimiser keeps
 _FLOAT = 4  # bytes
 
 
@@ -110,14 +109,15 @@ def _measure(recipe: Recipe, source: DataSource, build: Build, steps: int) -> St
         seconds = _seconds_per_step(trainer, steps)
         saved = trainer.checkpoint()
     trained, frozen = (_parameters(objective, trained=which) for which in (True, False))
-    kept = 2 + _MOMENTS[recipe.optimiser.name] + (recipe.ema is not None)  # weights, gradients, moments, averages
+    kept = 2 + (recipe.ema is not None)  # weights, gradients, averages
+    moments = sum(tensor.nbytes for tensor in saved.tensors["optimiser"].values() if tensor.ndim)  # and no counters
     return Stage(
         trained=trained,
         frozen=frozen,
         steps=recipe.steps,
         samples=recipe.steps * recipe.batch_size,
         epochs=recipe.steps * recipe.batch_size / source.samples_per_epoch,
-        model_bytes=_FLOAT * (trained * kept + frozen),
+        model_bytes=_FLOAT * (trained * kept + frozen) + moments,
         peak_bytes=_peak(),
         checkpoint_bytes=sum(t.nbytes for tensors in saved.tensors.values() for t in tensors.values()),
         seconds_per_step=seconds,
