@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from torch import Tensor
 from torch.nn import functional
 
+import lexiseg
 from lexiseg import catalog
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET
@@ -438,3 +440,16 @@ def test_a_resnet_is_refused(tmp_path: Any) -> None:
     Clip.random(TINY_RESNET).save(tmp_path)
     with pytest.raises(WeightsError, match="ViT"):
         catalog.load("simseg/custom", weights=str(tmp_path))
+
+
+def test_the_embedded_model_shares_what_it_did_not_train_and_knows_a_cat() -> None:
+    model = lexiseg.load("simseg/mini", dtype="fp32")
+    theirs = Clip.load("asset:mini-clip").state_dict()
+    ours = model.segmenter.towers.clip.state_dict()  # type: ignore[attr-defined]
+    for tower in ("vision.model", "text_model"):
+        for layer, same in ((0, True), (1, True), (3 if tower[0] == "v" else 2, False)):
+            name = f"{tower}.encoder.layers.{layer}.mlp.fc1.weight"
+            assert torch.equal(ours[name], theirs[name]) == same, name
+    found = model.segment(skimage.data.chelsea(), "cat, dog, wall, grass, person, flower, mortgage")
+    assert found.mask("cat")[60:260, 60:320].mean() > 0.9
+    assert any("mortgage" in warning for warning in found.warnings)

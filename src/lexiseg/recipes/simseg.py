@@ -8,7 +8,6 @@ FROM_CLIP made simseg/mini: it goes on from the embedded CLIP, whose lower half 
 from dataclasses import replace
 
 from lexiseg.data.descriptions import Captions, MiniData, PairData, ScenePairData
-from lexiseg.data.mini import Mini
 from lexiseg.data.scenes import Scenes
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.methods.simseg import Config, Training
@@ -66,7 +65,6 @@ FROM_CLIP = replace(
     model="simseg/custom",
     weights="asset:mini-clip",
     config=Config(),
-    data=MiniData(root="data", pairs=Mini(size=64), augmentation=PairAugmentation(size=64, area=(0.6, 1.0))),
     steps=600,
     batch_size=64,
     optimiser=replace(MINI.optimiser, rate=3e-4),
