@@ -62,7 +62,6 @@ MINI = Recipe(
 
 FROM_CLIP = replace(
     MINI,
-    model="simseg/custom",
     weights="asset:mini-clip",
     config=Config(),
     steps=600,
