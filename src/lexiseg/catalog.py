@@ -4,13 +4,13 @@
 "voc21"; `recipes/simseg_cc15m.py` is that recipe. Files that start with "_" are not listed.
 
 A method's file offers
-    Config                      a frozen dataclass
+    Config                      a frozen dataclass; its `own_background`, where there is one, tells whether `classify`
+                                fills in the background by the method's own rule
     VARIANTS                    name -> Variant
     PRESETS                     name -> settings, for the differences between paper, released code and what is right
     load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
     save(segmenter, folder)     writes what `load` reads back
     Objective                   model and losses, for methods that train
-    OWN_BACKGROUND              True where `classify` fills in the background by the method's own rule
     CLASSIFY_SETTINGS           fields of Config that `classify` alone reads: a sweep over them embeds once
 """
 

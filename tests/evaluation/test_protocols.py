@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+import lexiseg
 from lexiseg import catalog, settings
 from lexiseg.benchmarks import _benchmark, _classes
 from lexiseg.encoders.templates import templates
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.evaluation.protocols import LEXISEG, Protocol, named, protocol
 from lexiseg.evaluation.published import STUDIES
-from lexiseg.evaluation.subject import Model, load
+from lexiseg.evaluation.subject import Model, choose, load
 from lexiseg.inference.preprocess import target_size
 from lexiseg.inference.windows import boxes
 from lexiseg.metrics.scores import AVERAGES
@@ -73,6 +74,22 @@ def test_published_weights_are_measured_as_published_and_others_as_they_are() ->
     assert protocol("maskclip", "folder", variant="vit-b16").name == LEXISEG
     assert protocol("maskclip", "voc20", "released", variant="mini").name == "released"
     assert protocol("s_seg", "voc21", variant="swin-s").name == "paper"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("simseg/tiny-clip", {}, None),
+        ("simseg/tiny-clip", {"rule": "dense"}, "sclip"),
+        ("simseg/mini", {}, "sclip"),
+        ("simseg/mini", {"rule": "simseg"}, None),
+    ],
+)
+def test_a_setting_decides_whether_a_method_has_a_background_of_its_own(
+    name: str, changes: dict[str, str], words: str | None
+) -> None:
+    assert choose(Model(name, changes=changes), "voc21", None).background == words
+    assert choose(lexiseg.load(name, **changes), "voc21", None).background == words
 
 
 def test_lexiseg_adds_background_words_only_without_a_rule_of_the_method() -> None:

@@ -1,7 +1,7 @@
 """The contract that every file in `methods/` keeps (docs: what a method is), over every variant that needs no download.
 
-A method whose own rule fills the background says so with OWN_BACKGROUND = True in its module. A method that trains has
-an `Objective`, with tests of its own about which parameters it reaches; one that has none is frozen as a whole.
+A method whose own rule fills the background says so with `own_background` of its Config. A method that trains has an
+`Objective`, with tests of its own about which parameters it reaches; one that has none is frozen as a whole.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Model:
         self.name = name
         self.module, self.variant = catalog.resolve(name)
         self.segmenter: Any = self.module.load(self.variant)
-        self.own_background = bool(getattr(self.module, "OWN_BACKGROUND", False))
+        self.own_background = bool(getattr(self.variant.config, "own_background", False))
 
 
 @pytest.fixture(scope="module", params=catalog.names("methods"))

@@ -137,11 +137,13 @@ def choose(model: Model | Predictor, benchmark: str, wanted: str | Protocol | No
         return wanted
     if isinstance(model, Predictor):
         module, variant = importlib.import_module(type(model.segmenter).__module__), None
+        config = getattr(model.segmenter, "config", None)
     else:
-        module, _ = catalog.resolve(model.name, weights=model.weights)
+        module, loaded = catalog.resolve(model.name, weights=model.weights, preset=model.preset, **model.changes)
         variant = model.name.partition("/")[2] if model.weights is None else None
+        config = loaded.config
     method = module.__name__.rpartition(".")[2]
-    own_background = bool(getattr(module, "OWN_BACKGROUND", False))
+    own_background = bool(getattr(config, "own_background", False))
     return protocol(method, benchmark, wanted, variant=variant, own_background=own_background)
 
 

@@ -61,7 +61,6 @@ from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
     "CLASSIFY_SETTINGS",
-    "OWN_BACKGROUND",
     "PRESETS",
     "VARIANTS",
     "Config",
@@ -76,8 +75,6 @@ __all__ = [
     "similarity",
     "word_masks",
 ]
-
-OWN_BACKGROUND = True  # what no class claims is the background
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,11 @@ class Config:
     text_tower: str = vit_bert.BERT
     tokenizer: str | None = None
     allow_pickle: bool = False
+
+    @property
+    def own_background(self) -> bool:
+        """By the authors' rule, what no class claims is the background."""
+        return self.rule == "simseg"
 
     def __post_init__(self) -> None:
         for name in ("image_k", "text_k", "text_length", "ranked_classes", "most_classes"):
