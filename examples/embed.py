@@ -2,8 +2,8 @@
 
     python examples/embed.py runs/simseg-from_clip/model simseg-mini
 
-The folder that is written, src/lexiseg/assets/NAME, still wants a model card (README.md) and a variant in the method's
-VARIANTS that names "asset:NAME".
+The folder that is written, src/lexiseg/assets/NAME, still wants a model card (README.md), a variant in the method's
+VARIANTS that names "asset:NAME", and, if the model knows the embedded CLIP's concepts, a copy of its concepts.json.
 """
 
 from __future__ import annotations

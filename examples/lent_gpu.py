@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stage = recipe.change(stage, {"data.root": str(options.data), **settings.parse(options.set)})
     model = train_for(60 * options.minutes, stage, options.work / "run")
     shutil.copytree(start, options.work / "model", dirs_exist_ok=True)  # the words' files, which are not trained
-    halved = Clip.load(str(model))
-    halved.half().save(options.work / "model")
+    Clip.load(str(model)).half().save(options.work / "model")
     files.write_bytes(options.out / WEIGHTS, (options.work / "model" / WEIGHTS).read_bytes())
     card = options.work / "card"
     where = ["--data", str(options.data), "--out", str(card), "--weights", str(options.work / "model")]

@@ -1,7 +1,7 @@
 """The folders are the registry: a file's name is the name that users type.
 
 `methods/maskclip.py` with VARIANTS["vit-b16"] is the model "maskclip/vit-b16"; `benchmarks/voc21.py` is the benchmark
-"voc21"; `recipes/simseg_cc15m.py` is that recipe. Files that start with "_" are not listed.
+"voc21"; `recipes/simseg.py` with RELEASED the recipe "simseg/released". Files that start with "_" are not listed.
 
 A method's file offers
     Config                      a frozen dataclass; its `own_background`, where there is one, tells whether `classify`

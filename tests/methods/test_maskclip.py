@@ -439,9 +439,11 @@ def test_settings_survive_json() -> None:
 
 
 def test_the_embedded_model_knows_a_cat_and_a_wall_in_photographs() -> None:
-    """Where the face of scikit-image's cat is, and the wall between the astronaut's head and the shuttle."""
+    """The face of scikit-image's cat; the astronaut's face and suit, and the wall between her head and the shuttle."""
     model = lexiseg.load("maskclip/mini", dtype="fp32")
     cat = model.segment(skimage.data.chelsea(), "cat, dog, wall, grass, person, flower").mask("cat")
     assert cat[60:260, 60:320].mean() > 0.9
-    wall = model.segment(skimage.data.astronaut(), "person, flag, wall, window, chair, sky").mask("wall")
-    assert wall[:150, 310:380].mean() > 0.9
+    astronaut = model.segment(skimage.data.astronaut(), "person, flag, wall, window, chair, sky")
+    assert astronaut.mask("wall")[:150, 310:380].mean() > 0.9
+    assert astronaut.mask("person")[60:160, 190:260].mean() > 0.9
+    assert astronaut.mask("person")[300:500, 60:250].mean() > 0.9

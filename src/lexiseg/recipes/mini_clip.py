@@ -70,6 +70,7 @@ _LARGER = replace(
     optimiser=replace(_MUON, rate=3e-4),
     schedule=Schedule("cosine", warmup=0.02),
 )
+
 # the text tower alone: cheap, and independent of the pictures, since both towers learn the same fixed places
 WORDS = replace(
     _PHOTOGRAPHS,
@@ -106,7 +107,7 @@ _RESNET_CANVASES = replace(
 )
 RESNET = (_RESNET_PHOTOGRAPHS, _RESNET_CANVASES)
 
-# about five hours of one core; not run
+# about six hours of one core, says --dry-run; not run
 RECIPE = (
     replace(
         _PHOTOGRAPHS,  # at half their size first, which learns more in the same time (docs/log.md)
