@@ -16,10 +16,10 @@ from typing import Any
 import script
 import torch
 
-from lexiseg.evaluation import bench, measuring, stand_in
-from lexiseg.evaluation.measuring import Summary
 from lexiseg.evaluation.subject import Model
 from lexiseg.inference import devices, preprocess
+from lexiseg.speed import bench, measuring, stand_in
+from lexiseg.speed.measuring import Summary
 
 AROUND, DENSE = 0.15, 1.05  # the bars
 

@@ -27,14 +27,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lexiseg.evaluation import bench, measuring, stand_in
-from lexiseg.evaluation.measuring import Summary
-from lexiseg.evaluation.peer import argmax
 from lexiseg.evaluation.subject import Model
 from lexiseg.inference import preprocess
 from lexiseg.inference.decoder import Decoded, decode
 from lexiseg.inference.upsample import Axis, to_width
 from lexiseg.segmenter import DenseLogits, MaskScores
+from lexiseg.speed import bench, measuring, stand_in
+from lexiseg.speed.measuring import Summary
+from lexiseg.speed.peer import argmax
 
 FEATURES = ("smooth", "rough", "real", "masks")
 PATCH, MASK_PATCH, MASKS = 16, 4, 100  # pixels, pixels, masks of an image

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import script
 
-from lexiseg.evaluation import measuring
-from lexiseg.evaluation.bench import Case, memory_of
 from lexiseg.evaluation.subject import Model
+from lexiseg.speed import measuring
+from lexiseg.speed.bench import Case, memory_of
 
 BAR = 2000  # MB, for 4096² and 847 classes
 

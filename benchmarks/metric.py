@@ -18,9 +18,9 @@ import script
 import torch
 from numpy.typing import NDArray
 
-from lexiseg.evaluation import measuring
-from lexiseg.evaluation.measuring import Summary
 from lexiseg.metrics.confusion import Confusion, count, unlabelled
+from lexiseg.speed import measuring
+from lexiseg.speed.measuring import Summary
 
 SIDE = 512  # pixels
 TARGET = 0.5  # milliseconds, for 171 classes: the bar

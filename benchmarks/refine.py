@@ -26,8 +26,8 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from lexiseg.evaluation import measuring
 from lexiseg.refine import crf, pamr
+from lexiseg.speed import measuring
 
 SIDE, GRID = 288, 18  # pixels, patches
 ROWS, COLUMNS = 256, 4096  # of the block of the exact kernel that is held at a time

@@ -24,9 +24,9 @@ import torch
 import lexiseg
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
-from lexiseg.evaluation import bench, measuring
-from lexiseg.evaluation.bench import Row
 from lexiseg.evaluation.subject import Model
+from lexiseg.speed import bench, measuring
+from lexiseg.speed.bench import Row
 
 TEXT = ClipShape(512, 224, 64, 1, 16, 512, 12)  # ViT-B/16's text tower
 NAMES = "cat, dog, grass, sky, person, wall"

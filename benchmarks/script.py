@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from lexiseg import files
-from lexiseg.evaluation import measuring
-from lexiseg.evaluation.measuring import Summary
+from lexiseg.speed import measuring
+from lexiseg.speed.measuring import Summary
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import script
 
-from lexiseg.evaluation import bench
 from lexiseg.evaluation.subject import Model
+from lexiseg.speed import bench
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

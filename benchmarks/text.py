@@ -25,8 +25,8 @@ from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import pad
-from lexiseg.evaluation import bench, measuring
 from lexiseg.inference import devices
+from lexiseg.speed import bench, measuring
 
 # ViT-B/16's text tower; the image tower is not run, so it is small
 VIT_B16 = ClipShape(512, 224, 64, 1, 16, 512, 12)

@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 from lexiseg import catalog, settings
-from lexiseg.data.descriptions import Workers
+from lexiseg.data.opening import Workers
 from lexiseg.errors import LexisegError
-from lexiseg.evaluation import measuring
+from lexiseg.speed import measuring
 from lexiseg.training import optimiser, recipe
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes

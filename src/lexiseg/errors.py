@@ -7,6 +7,7 @@
     ├── ImageError               a photograph that cannot be read
     ├── WeightsError             weights that are missing, incomplete or unsafe
     ├── DataError                a data set that is missing, incomplete or malformed
+    │   └── BadSample            one sample that cannot be used, and why
     ├── OutputError              a result that cannot be written or already exists
     ├── CheckpointError          a training run that cannot be saved or resumed
     ├── TrainingError            a training run that had to stop
@@ -22,6 +23,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "BadSample",
     "CheckpointError",
     "DataError",
     "ImageError",
@@ -59,6 +61,14 @@ class WeightsError(LexisegError):
 
 class DataError(LexisegError):
     pass
+
+
+class BadSample(DataError):
+    """A sample that cannot be used. `reason` is short and the same for all of its kind: it is what gets counted."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"{reason} ({detail})" if detail else reason)
 
 
 class OutputError(LexisegError, OSError):

@@ -1,17 +1,20 @@
-"""Files: written so that a crash leaves the old one or the new one, and the folder for what can be made again."""
+"""Atomic writes, hashes of facts, and the cache folder."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lexiseg.errors import OutputError
 
-__all__ = ["atomic", "cache_folder", "write_bytes", "write_text"]
+__all__ = ["atomic", "cache_folder", "digest", "write_bytes", "write_text"]
 
 
 @contextlib.contextmanager
@@ -50,6 +53,11 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode())
+
+
+def digest(facts: Any) -> str:
+    """A hash of plain JSON values."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def cache_folder() -> Path:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from lexiseg.cli.main import main
-from lexiseg.data.mini_prepare import PACS_CLASSES
-from lexiseg.data.mini_sources import SOURCES
+from lexiseg.data.mini.prepare import PACS_CLASSES
+from lexiseg.data.mini.sources import SOURCES
 
 
 @pytest.fixture

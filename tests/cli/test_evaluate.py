@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 import lexiseg.methods
 from evaluation.pictures import TWO, folder, label, noise, with_colours
+from lexiseg.cli import compare, evaluate, oracle, sweep
 from lexiseg.cli import data as data_commands
-from lexiseg.cli import evaluate
 from lexiseg.errors import LexisegError, OutputError, SettingError, UnknownName
 
 Runs = Callable[..., Result]
@@ -28,8 +28,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setattr(lexiseg.methods, "__path__", with_colours(lexiseg.methods.__path__))
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
-    evaluate.register(app)
-    data_commands.register(app)
+    for module in (evaluate, compare, sweep, oracle, data_commands):
+        module.register(app)
 
     def run(*arguments: Any) -> Result:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])

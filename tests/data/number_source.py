@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lexiseg.data.loader import BadSample
+from lexiseg.errors import BadSample
 
 
 class Numbers:

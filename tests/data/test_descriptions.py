@@ -10,18 +10,13 @@ from PIL import Image
 from transformers import BertTokenizer
 
 from lexiseg import settings
-from lexiseg.data.dense import UNLABELLED, DenseAugmentation
-from lexiseg.data.descriptions import (
-    Captions,
-    MaskedData,
-    MiniData,
-    PairData,
-    PhotographData,
-    SceneLabelData,
-    ScenePairData,
-    Workers,
-)
-from lexiseg.data.mini import Mini
+from lexiseg.data.labelled.dense import UNLABELLED, DenseAugmentation
+from lexiseg.data.labelled.descriptions import PhotographData
+from lexiseg.data.mini.descriptions import MaskedData, MiniData
+from lexiseg.data.mini.pairs import Mini
+from lexiseg.data.opening import Workers
+from lexiseg.data.pairs.descriptions import Captions, PairData
+from lexiseg.data.scene_data import SceneLabelData, ScenePairData
 from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import DataError, SettingError, UnknownName

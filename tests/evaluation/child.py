@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from evaluation.pictures import know_colours
 from lexiseg.evaluation.counting import Counting, Keep
 from lexiseg.evaluation.evaluate import measure
-from lexiseg.evaluation.processes import group
+from lexiseg.evaluation.group import group
 from lexiseg.evaluation.subject import Model, prepare
 
 

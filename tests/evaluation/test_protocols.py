@@ -12,8 +12,8 @@ from lexiseg import catalog, settings
 from lexiseg.benchmarks import _benchmark, _classes
 from lexiseg.encoders.templates import templates
 from lexiseg.errors import SettingError, UnknownName
-from lexiseg.evaluation.protocols import LEXISEG, Protocol, named, protocol
-from lexiseg.evaluation.published import STUDIES
+from lexiseg.evaluation.protocols import LEXISEG, Protocol
+from lexiseg.evaluation.published import STUDIES, named, protocol
 from lexiseg.evaluation.subject import Model, choose, load
 from lexiseg.inference.preprocess import target_size
 from lexiseg.inference.windows import boxes

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lexiseg.errors import DataError
-from lexiseg.evaluation.processes import Processes
+from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.tallies import Tallies, relabelled
 from lexiseg.evaluation.unfinished import Unfinished
 from lexiseg.metrics.confusion import unlabelled

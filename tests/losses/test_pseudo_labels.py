@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lexiseg.data import dense
+from lexiseg.data.labelled import dense
 from lexiseg.losses.pseudo_labels import UNLABELLED, cross_entropy, fill, upsample
 from lexiseg.segmenter import DenseLogits, MaskScores
 

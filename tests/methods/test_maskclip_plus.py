@@ -18,11 +18,11 @@ from torch.nn import functional
 
 import lexiseg
 from lexiseg import catalog
-from lexiseg.encoders.student import StudentShape
 from lexiseg.errors import DataError, SettingError, UnknownName, VocabularyError, WeightsError
 from lexiseg.losses.pseudo_labels import UNLABELLED
 from lexiseg.methods import maskclip, maskclip_plus
 from lexiseg.methods.maskclip_plus import Config, MaskClipPlus, Objective, Training
+from lexiseg.networks.student import StudentShape
 from lexiseg.segmenter import (
     CLIP_MEAN,
     CLIP_STD,

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from lexiseg import catalog
 from lexiseg.cli.main import app
-from lexiseg.data.dense import Relabelling
-from lexiseg.data.masked import read_masked
+from lexiseg.data.labelled.dense import Relabelling
+from lexiseg.data.mini.masked import read_masked
 from lexiseg.data.scenes import class_names, unseen_classes
 from lexiseg.errors import DataError, LexisegError, SettingError, UnknownName
 from lexiseg.methods.maskclip_plus import Training

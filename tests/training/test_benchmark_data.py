@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lexiseg.data.dense import UNLABELLED, DenseAugmentation
-from lexiseg.data.descriptions import Workers
+from lexiseg.data.labelled.dense import UNLABELLED, DenseAugmentation
+from lexiseg.data.opening import Workers
 from lexiseg.errors import DataError, SettingError
 from lexiseg.training.benchmark_data import BenchmarkData
 

@@ -10,7 +10,8 @@ import toy
 from torch import nn
 from torch.nn import functional
 
-from lexiseg.data.descriptions import ScenePairData, Workers
+from lexiseg.data.opening import Workers
+from lexiseg.data.scene_data import ScenePairData
 from lexiseg.data.scenes import COLOURS, Scenes
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.training.building import Built

@@ -21,11 +21,11 @@ import numpy as np
 
 from lexiseg import catalog, files
 from lexiseg.benchmarks import _classes
-from lexiseg.data.labelcache import Kept
-from lexiseg.data.labels import Label, SlowLabel
-from lexiseg.data.layouts import Entry, LabelClass, Layout, Listing, Part, folder, missing
-from lexiseg.data.official import Release
-from lexiseg.data.samples import IdTable, Sample, ignore_value
+from lexiseg.data.labelled.labelcache import Kept
+from lexiseg.data.labelled.labels import Label, SlowLabel
+from lexiseg.data.labelled.layouts import Entry, LabelClass, Layout, Listing, Part, folder, missing
+from lexiseg.data.labelled.official import Release
+from lexiseg.data.labelled.samples import IdTable, Sample, ignore_value
 from lexiseg.errors import DataError, UnknownName
 from lexiseg.vocabulary import Vocabulary
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.benchmarks._benchmark import Benchmark, get
-from lexiseg.data.layouts import Layout, folder, missing
-from lexiseg.data.stored import File
+from lexiseg.data.labelled.layouts import Layout, folder, missing
+from lexiseg.data.storage.stored import File
 from lexiseg.errors import DataError, UnknownName
 
 __all__ = ["Item", "Report", "check"]

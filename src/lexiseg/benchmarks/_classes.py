@@ -11,7 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from lexiseg.data.layouts import LabelClass
+from lexiseg.data.labelled.layouts import LabelClass
 from lexiseg.errors import UnknownName
 
 __all__ = ["background_lists", "background_words", "class_sets", "classes", "wordings"]

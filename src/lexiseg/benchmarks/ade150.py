@@ -1,7 +1,7 @@
 """ADE20K, the scene parsing challenge: 150 classes, 2,000 photographs; id 0, everything else, is not scored."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="ade150",

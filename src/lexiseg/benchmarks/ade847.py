@@ -4,7 +4,7 @@ Label maps are scored at their own size. MaskFormer's converted copy, and the pa
 and label maps to a short side of at most 512 pixels."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="ade847",

@@ -1,7 +1,7 @@
 """Cityscapes: the 19 classes of the official evaluation, 500 photographs of streets, read from labelIds."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="cityscapes19",

@@ -1,7 +1,7 @@
 """COCO without a background: 80 objects; stuff and unlabelled pixels are not scored."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="coco80",

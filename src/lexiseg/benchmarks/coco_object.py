@@ -5,7 +5,7 @@ no pixel goes unscored (simseg 6.4). conversion="strict" leaves unlabelled pixel
 the pixel maps are not there, draws a few objects differently."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="coco_object",

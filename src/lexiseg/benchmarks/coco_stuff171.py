@@ -1,7 +1,7 @@
 """COCO-Stuff: 80 things and 91 stuff classes, 5,000 photographs; unlabelled pixels are not scored."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="coco_stuff171",

@@ -1,7 +1,7 @@
 """COCO-Stuff zero-shot: 156 seen and 15 unseen classes, 7 things and 8 stuff (maskclip_zsseg 3.3, 4.7)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="coco_stuff_156_15",

@@ -4,7 +4,7 @@ Pixels of the other 400 classes are not scored. The .mat files have 5,105 valida
 what is converted from it, has 5,104 (maskclip_zsseg 2.10)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="context59",

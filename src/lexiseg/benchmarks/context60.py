@@ -1,7 +1,7 @@
 """Pascal Context with a background: 59 classes, and the other 400 together (simseg 6.3, 6.4)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="context60",

@@ -1,7 +1,7 @@
 """Pascal Context zero-shot: 49 seen classes and the background, 10 unseen classes (maskclip_zsseg 3.3)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="context_50_10",

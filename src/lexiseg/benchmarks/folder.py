@@ -1,11 +1,11 @@
-"""Photographs and label maps of one's own, as a folder or as tar shards; `lexiseg.data.folder` has the form.
+"""Photographs and label maps of one's own, as a folder or as tar shards; `lexiseg.data.labelled.folder` has the form.
 
 The classes that occur in the label maps are asked for and scored; classes="all" takes the whole class list. To tell
 which occur, each label map is read once when the benchmark is opened.
 """
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data.folder import FOLDER
+from lexiseg.data.labelled.folder import FOLDER
 
 BENCHMARK = Benchmark(
     name="folder",

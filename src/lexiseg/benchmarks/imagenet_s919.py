@@ -4,7 +4,7 @@ The release's own evaluation scores "other" (id 0) as a class; S-Seg speaks of 9
 unless other="background" makes it the background."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="imagenet_s919",

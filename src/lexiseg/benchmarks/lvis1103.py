@@ -5,7 +5,7 @@ S-Seg scores 1,103 classes and does not say which. Here they are those that occu
 scored, unless unlabelled="background" makes it so."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="lvis1103",

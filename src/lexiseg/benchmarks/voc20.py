@@ -4,7 +4,7 @@ The background and the void borders are not scored, so a model never has to say 
 (maskclip_zsseg 2.9, 4.7) report this set."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="voc20",

@@ -4,7 +4,7 @@ Background is a scored class; void borders are not scored. GroupViT, SegCLIP, Si
 GroupViT's wording (simseg 6.2, 6.3)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="voc21",

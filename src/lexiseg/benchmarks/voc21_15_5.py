@@ -1,7 +1,7 @@
 """Pascal VOC 2012 zero-shot with a background, which counts as seen: the split of `voc_15_5` (maskclip_zsseg 3.3)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="voc21_15_5",

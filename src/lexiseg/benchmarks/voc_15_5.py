@@ -3,7 +3,7 @@
 All 20 classes compete at every pixel (generalised zero-shot)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
-from lexiseg.data import official
+from lexiseg.data.labelled import official
 
 BENCHMARK = Benchmark(
     name="voc_15_5",

@@ -13,8 +13,8 @@ from lexiseg.cli import common
 from lexiseg.errors import SettingError
 
 if TYPE_CHECKING:
-    from lexiseg.evaluation.bench import Operator, Row
-    from lexiseg.evaluation.measuring import Summary
+    from lexiseg.speed.bench import Operator, Row
+    from lexiseg.speed.measuring import Summary
 
 OPERATORS = 15  # that --profile prints
 
@@ -55,9 +55,9 @@ def bench(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     counts = _counts(classes)
-    from lexiseg.evaluation import bench as benches
-    from lexiseg.evaluation import measuring
     from lexiseg.evaluation.subject import Model
+    from lexiseg.speed import bench as benches
+    from lexiseg.speed import measuring
 
     subject = Model(model, weights, preset, device, dtype, settings.parse(set_ or ()))
     rows = []

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lexiseg.cli import common
-from lexiseg.cli.evaluate import bar, split_names
+from lexiseg.cli.options import bar, split_names
 
 if TYPE_CHECKING:
-    from lexiseg.data.mini_sources import Source
+    from lexiseg.data.mini.sources import Source
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +72,7 @@ def pack(
     json: common.Json = False,
 ) -> None:
     """Write photographs with captions as tar shards with a manifest; goes on where it was interrupted."""
-    from lexiseg.data.pack import pack as pack_pairs
+    from lexiseg.data.pairs.pack import pack as pack_pairs
 
     with bar("packing") as progress:
         manifest = pack_pairs(
@@ -99,8 +99,8 @@ def prepare(
     json: common.Json = False,
 ) -> None:
     """Pack official downloads the way a recipe reads them; without --from say which, whose and on what terms."""
-    from lexiseg.data.mini_prepare import prepare_mini
-    from lexiseg.data.mini_sources import SOURCES
+    from lexiseg.data.mini.prepare import prepare_mini
+    from lexiseg.data.mini.sources import SOURCES
     from lexiseg.errors import UnknownName
 
     if name != "mini":

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from lexiseg import __version__
-from lexiseg.cli import bench, convert, data, demo, doctor, evaluate, listing, segment, train
+from lexiseg.cli import bench, compare, convert, data, demo, doctor, evaluate, listing, oracle, segment, sweep, train
 from lexiseg.cli.common import examples
 from lexiseg.errors import LexisegError
 
@@ -45,7 +45,7 @@ def _root(
     pass
 
 
-for module in (demo, segment, evaluate, train, convert, data, bench, listing, doctor):
+for module in (demo, segment, evaluate, compare, sweep, oracle, train, convert, data, bench, listing, doctor):
     module.register(app)
 
 

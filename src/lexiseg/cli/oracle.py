@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from lexiseg import settings
-from lexiseg.cli import common, scoring
-from lexiseg.cli import evaluate as options
+from lexiseg.cli import common, options, scoring
 
 
 def register(app: typer.Typer) -> None:

@@ -168,7 +168,7 @@ def _choose(jobs: list[Job], formats: Sequence[Format], overwrite: bool | None) 
 
 
 def _run(labelling: Labelling, jobs: list[Job], processes: int, outcome: Outcome, *, quiet: bool) -> None:
-    from lexiseg.inference.processes import affordable, in_order
+    from lexiseg.inference.workers import affordable, in_order
 
     common.hint(labelling.model, labelling.options["weights"])
     with common.progress("labelling", len(jobs)) as bar:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lexiseg import settings
-from lexiseg.cli import common, scoring
-from lexiseg.cli import evaluate as options
+from lexiseg.cli import common, options, scoring
 
 if TYPE_CHECKING:
     from lexiseg.evaluation.sweep import Sweep

@@ -13,7 +13,7 @@ from lexiseg.cli import common
 from lexiseg.errors import SettingError, UnknownName
 
 if TYPE_CHECKING:
-    from lexiseg.training.protocols import Evaluate
+    from lexiseg.training.contracts import Evaluate
     from lexiseg.training.recipe import Recipe
 
 

@@ -17,9 +17,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lexiseg.data.order import Draw, Order, Position, generator
-from lexiseg.errors import DataError, ImageError
+from lexiseg.errors import BadSample, DataError, ImageError
 
-__all__ = ["BadSample", "Batch", "Loader", "Source", "collate"]
+__all__ = ["Batch", "Loader", "Source", "collate"]
 
 Batch = dict[str, Any]
 
@@ -28,14 +28,6 @@ _LOOK = 1000  # samples: the least over which a fraction of bad ones means anyth
 _SUBSTITUTES = 32  # tries to fill the place of a bad sample
 _AHEAD = 2  # batches each worker prepares in advance
 _PLURAL = {"key": "keys", "image": "images", "text": "texts"}
-
-
-class BadSample(DataError):
-    """A sample that cannot be used. `reason` is short and the same for all of its kind: it is what gets counted."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        self.reason = reason
-        super().__init__(f"{reason} ({detail})" if detail else reason)
 
 
 class Source(Protocol):

@@ -12,12 +12,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lexiseg.benchmarks._benchmark import Opened
-from lexiseg.data.samples import Sample
+from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError, OutputError, SettingError
 from lexiseg.evaluation import pipeline
 from lexiseg.evaluation.facts import differences
+from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.pipeline import Corruption, Item, Profile
-from lexiseg.evaluation.processes import Processes
 from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.tallies import Tallies
 from lexiseg.evaluation.unfinished import Unfinished

@@ -16,15 +16,15 @@ from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.errors import SettingError
 from lexiseg.evaluation import result
 from lexiseg.evaluation.counting import Answer, Counting, Keep, Progress, count
-from lexiseg.evaluation.machine import environment
+from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.pipeline import Corruption, Item, Profile
-from lexiseg.evaluation.processes import Processes
 from lexiseg.evaluation.protocols import Protocol
 from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.subject import Model, Subject, prepare
 from lexiseg.evaluation.tallies import Tallies
 from lexiseg.evaluation.unfinished import Unfinished
 from lexiseg.inference.predictor import Predictor
+from lexiseg.provenance import environment
 
 __all__ = ["evaluate", "finish", "measure"]
 

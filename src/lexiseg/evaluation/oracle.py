@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
-from lexiseg.data.labels import Png
+from lexiseg.data.labelled.labels import Png
 from lexiseg.errors import DataError, SettingError, UnknownName
 from lexiseg.evaluation.counting import Answer, Counting, Keep, Progress, count
 from lexiseg.evaluation.evaluate import finish

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiseg.data.corruptions import corrupt, image_seed
-from lexiseg.data.samples import Sample
+from lexiseg.data.corruptions.corruptions import corrupt, image_seed
+from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError
 
 __all__ = ["Corruption", "Item", "Profile", "read", "run"]
@@ -36,7 +36,9 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Corruption:
-    """kind and severity as in `lexiseg.data.corruptions`; bgr: channels reversed, as MaskCLIP's released code had."""
+    """kind, severity: as in `lexiseg.data.corruptions`.
+    bgr: channels reversed, as MaskCLIP's released code had them.
+    """
 
     kind: str
     severity: int

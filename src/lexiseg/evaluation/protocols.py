@@ -12,13 +12,11 @@ measured; for any other (an embedded or a tiny model, weights of one's own) it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lexiseg.errors import SettingError, UnknownName
-
-__all__ = ["BACKGROUND_WORDS", "LEXISEG", "Protocol", "Row", "Study", "named", "protocol", "row"]
+__all__ = ["BACKGROUND_WORDS", "LEXISEG", "NAMES_ONLY", "Protocol", "Row", "Study", "row"]
 
 LEXISEG = "lexiseg"
 BACKGROUND_WORDS = "sclip"  # a name of `lexiseg.benchmarks._classes.background_lists`
@@ -99,54 +97,3 @@ class Study:
             background=line.background,
             options=line.options,
         )
-
-
-def protocol(
-    method: str, benchmark: str, name: str | None = None, *, variant: str | None = None, own_background: bool = False
-) -> Protocol:
-    """The protocol called `name`, or the method's own.
-
-    variant: the variant to be measured, which decides what the method's own protocol is.
-    own_background: the method has a rule of its own for the background, so that "lexiseg" adds no words.
-
-    Raises `UnknownName` for a name that this method has on no benchmark, `SettingError` for one that it has on others.
-    """
-    found = {study.name: study for study in _studies(method) if benchmark in study.rows}
-    if name is None:
-        measured = [found[name] for name in ("released", "paper") if name in found and variant in found[name].variants]
-        return measured[0].protocol(benchmark) if measured else _lexiseg(method, benchmark, own_background)
-    if name == LEXISEG:
-        return _lexiseg(method, benchmark, own_background)
-    if name in found:
-        return found[name].protocol(benchmark)
-    elsewhere = {study.name: list(study.rows) for study in _studies(method)}
-    if name in elsewhere:
-        raise SettingError(
-            f"{method} has no protocol {name!r} on {benchmark}; it has one on {', '.join(elsewhere[name])}, "
-            f"and {LEXISEG!r} works everywhere"
-        )
-    raise UnknownName(f"protocol of {method}", name, [LEXISEG, *elsewhere])
-
-
-def named(method: str) -> dict[str, list[str]]:
-    """The published protocols of a method, each with the benchmarks it has."""
-    found: dict[str, list[str]] = {}
-    for study in _studies(method):
-        found.setdefault(study.name, []).extend(study.rows)
-    return found
-
-
-def _lexiseg(method: str, benchmark: str, own_background: bool) -> Protocol:
-    return Protocol(
-        method,
-        benchmark,
-        LEXISEG,
-        "the variant's own settings",
-        background=None if own_background else BACKGROUND_WORDS,
-    )
-
-
-def _studies(method: str) -> Iterator[Study]:
-    from lexiseg.evaluation.published import STUDIES
-
-    return (study for study in STUDIES if study.method == method)

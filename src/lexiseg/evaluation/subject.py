@@ -19,7 +19,8 @@ from lexiseg.benchmarks._classes import background_lists, background_words
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import DataError, SettingError
 from lexiseg.evaluation.facts import weights_digest
-from lexiseg.evaluation.protocols import LEXISEG, NAMES_ONLY, Protocol, protocol
+from lexiseg.evaluation.protocols import LEXISEG, NAMES_ONLY, Protocol
+from lexiseg.evaluation.published import protocol
 from lexiseg.evaluation.tallies import relabelled
 from lexiseg.inference.labelling import Embedded, Labeller
 from lexiseg.inference.predictor import Predictor

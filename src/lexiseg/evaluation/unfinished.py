@@ -20,7 +20,7 @@ from typing import Any
 from lexiseg import files
 from lexiseg.errors import DataError
 from lexiseg.evaluation.facts import differences
-from lexiseg.evaluation.processes import Processes
+from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.tallies import Tallies
 
 __all__ = ["Unfinished"]

@@ -21,13 +21,13 @@ import torch
 
 from lexiseg import catalog, settings
 from lexiseg.data.photographs import ImageSource
-from lexiseg.encoders.familiar import Familiar, read_familiar
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.weights import ASSET, find
 from lexiseg.errors import ImageError, SettingError
 from lexiseg.inference import devices
 from lexiseg.inference.embedding import Embedder, batches
+from lexiseg.inference.familiar import Familiar, read_familiar
 from lexiseg.inference.labelling import Embedded, Labeller
 from lexiseg.inference.reading import Picture, read, read_ahead
 from lexiseg.segmentation import Segmentation

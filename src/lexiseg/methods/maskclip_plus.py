@@ -52,13 +52,13 @@ from lexiseg import settings as settings_of
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT
 from lexiseg.encoders.clip_text import ClipText
-from lexiseg.encoders.student import Student, StudentShape
 from lexiseg.encoders.templates import templates as sentences
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer
 from lexiseg.encoders.weights import find, fit, read_folder, read_json
 from lexiseg.errors import DataError, SettingError, WeightsError
 from lexiseg.losses.pseudo_labels import UNLABELLED, cross_entropy, fill, upsample
+from lexiseg.networks.student import Student, StudentShape
 from lexiseg.segmenter import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -32,7 +32,7 @@ from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.tokenizer import Tokenizer, pad
 from lexiseg.encoders.weights import find, fit
 from lexiseg.errors import SettingError
-from lexiseg.layers.heads import upsample
+from lexiseg.networks.heads import upsample
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 

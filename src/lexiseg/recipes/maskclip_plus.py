@@ -21,11 +21,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from lexiseg import catalog
-from lexiseg.data.dense import MASKCLIP_PLUS, DenseAugmentation, Relabelling
-from lexiseg.data.descriptions import MaskedData, PhotographData, SceneLabelData, Workers
+from lexiseg.data.labelled.dense import MASKCLIP_PLUS, DenseAugmentation, Relabelling
+from lexiseg.data.labelled.descriptions import PhotographData
+from lexiseg.data.mini.descriptions import MaskedData
+from lexiseg.data.opening import Workers
+from lexiseg.data.scene_data import SceneLabelData
 from lexiseg.data.scenes import Scenes, class_names
-from lexiseg.encoders.student import StudentShape
 from lexiseg.methods.maskclip_plus import Config, Training
+from lexiseg.networks.student import StudentShape
 from lexiseg.training.benchmark_data import BenchmarkData
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 

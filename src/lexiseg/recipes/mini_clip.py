@@ -1,13 +1,13 @@
 """The embedded CLIP: scenes made of photographs and of masked ones, then its words (docs/log.md has the tries).
 
 MINI goes on from the embedded model, WORDS teaches sentences to the text tower alone, RECIPE starts from random ones.
-Where the words lie was decided once, by `lexiseg.data.meanings.prepare`, and is kept in training/ of the repository.
+Where the words lie was decided once, by `lexiseg.data.mini.meanings.prepare`, and is kept in `tools/training`.
 
     lexiseg train mini_clip --mini --data ROOT --set data.cache=CACHE --out runs/mini
     lexiseg train mini_clip/words --set weights=runs/mini/model
 
 Both towers learn the same fixed places, so the two may also run side by side and be put together afterwards. Then
-`examples/familiar_words.py` lists the words that the model knows, and `examples/model_card.py` measures and shows it.
+`tools/familiar_words.py` lists the words that the model knows, and `tools/model_card.py` measures and shows it.
 
 The rate is constant until the last stage, where it falls: so the stage before can be made longer at any time (more
 steps, `--resume --allow-changes`), and a saved folder is a place to go on from (`--set weights=FOLDER`). Candidates are
@@ -19,16 +19,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lexiseg.data.concept_images import CanvasConcepts, PhotographConcepts, SceneConcepts, WordConcepts
-from lexiseg.data.descriptions import Workers
-from lexiseg.data.mini import Mini
+from lexiseg.data.mini.concept_images import CanvasConcepts, PhotographConcepts, SceneConcepts, WordConcepts
+from lexiseg.data.mini.pairs import Mini
+from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.methods.mini_clip import Config, Settings
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
 __all__ = ["MINI", "RECIPE", "RESNET", "TOY", "WORDS"]
 
-_ROOT, _PLACES = "data", "training/mini-words.safetensors"
+_ROOT, _PLACES = "data", "tools/training/mini-words.safetensors"
 _ADAMW = Optimiser(weight_decay=0.05, betas=(0.9, 0.98))
 _MUON = replace(_ADAMW, name="muon")  # fewer steps than AdamW for the same loss (docs/log.md)
 

@@ -7,7 +7,9 @@ FROM_CLIP made simseg/mini: it goes on from the embedded CLIP, whose lower half 
 
 from dataclasses import replace
 
-from lexiseg.data.descriptions import Captions, MiniData, PairData, ScenePairData
+from lexiseg.data.mini.descriptions import MiniData
+from lexiseg.data.pairs.descriptions import Captions, PairData
+from lexiseg.data.scene_data import ScenePairData
 from lexiseg.data.scenes import Scenes
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.methods.simseg import Config, Training

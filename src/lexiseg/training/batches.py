@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.errors import DataError
-from lexiseg.training.protocols import Batch
+from lexiseg.training.contracts import Batch
 
 __all__ = ["keys", "move", "size", "split"]
 

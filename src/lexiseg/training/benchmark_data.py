@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lexiseg import catalog
-from lexiseg.data.dense import MASKCLIP_PLUS, DenseAugmentation, DenseSource, Relabelling
-from lexiseg.data.descriptions import Opening, Workers
+from lexiseg.data.labelled.dense import MASKCLIP_PLUS, DenseAugmentation, DenseSource, Relabelling
+from lexiseg.data.opening import Opening, Workers
 from lexiseg.errors import SettingError
 
 __all__ = ["BenchmarkData"]

@@ -19,8 +19,8 @@ from torch import nn
 from lexiseg.errors import OutputError
 from lexiseg.training import random_state
 from lexiseg.training.building import Build, build
+from lexiseg.training.contracts import DataSource
 from lexiseg.training.distributed import processes
-from lexiseg.training.protocols import DataSource
 from lexiseg.training.recipe import Recipe
 from lexiseg.training.trainer import Trainer, open_data
 

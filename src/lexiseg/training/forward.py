@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lexiseg.training.contracts import Batch
 from lexiseg.training.distributed import gather
-from lexiseg.training.protocols import Batch
 
 __all__ = ["Forward", "is_contrastive"]
 

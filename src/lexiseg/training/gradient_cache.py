@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lexiseg.training.batches import size
+from lexiseg.training.contracts import Batch
 from lexiseg.training.forward import Forward
-from lexiseg.training.protocols import Batch
 from lexiseg.training.random_state import RandomState
 
 __all__ = ["backward"]

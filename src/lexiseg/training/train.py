@@ -17,15 +17,15 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from lexiseg.errors import CheckpointError, OutputError, SettingError, TrainingError
+from lexiseg.provenance import write_run
 from lexiseg.training import checkpoint, random_state
 from lexiseg.training.building import Build, Built, build
 from lexiseg.training.checkpoint import Checkpoint
+from lexiseg.training.contracts import DataSource, Evaluate
 from lexiseg.training.distributed import processes
-from lexiseg.training.protocols import DataSource, Evaluate
 from lexiseg.training.random_state import RandomState
 from lexiseg.training.recipe import Recipe, describe, differences
 from lexiseg.training.reporting import Means, Reporter, Silent
-from lexiseg.training.run_record import write_run
 from lexiseg.training.signals import StopSignals
 from lexiseg.training.trainer import Trainer, open_data
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from lexiseg.errors import CheckpointError, TrainingError
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.checkpoint import Checkpoint
+from lexiseg.training.contracts import Batch, DataSource, Position
 from lexiseg.training.distributed import check_sharding, full, like, total
 from lexiseg.training.ema import Ema, measure_batchnorm
 from lexiseg.training.forward import Forward, is_contrastive
-from lexiseg.training.protocols import Batch, DataSource, Position
 from lexiseg.training.random_state import RandomState
 from lexiseg.training.recipe import Recipe, check
 

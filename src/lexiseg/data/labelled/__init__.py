@@ -1,0 +1,1 @@
+"""Photographs with label maps: layouts, samples, augmentation."""

@@ -1,0 +1,242 @@
+"""Images with label maps as training samples: which labels the model may see, and how both are augmented together.
+
+Label maps of training batches are int64 [B, H, W]: class indices, UNLABELLED where there is something to be learned
+without a label, and the data set's ignore value (255, or 65535 above 255 classes) where nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lexiseg.data.transforms import photometric_distortion, to_tensor
+from lexiseg.errors import BadSample, DataError, ImageError
+from lexiseg.files import digest
+from lexiseg.segmenter import IMAGENET_MEAN, IMAGENET_STD
+
+__all__ = [
+    "MASKCLIP_PLUS",
+    "UNLABELLED",
+    "ZSSEG",
+    "DenseAugmentation",
+    "DenseSource",
+    "Labelled",
+    "Picture",
+    "Relabelling",
+    "resize_labels",
+]
+
+UNLABELLED = -1
+
+Labels = NDArray[np.int64]
+
+
+class Picture(Protocol):
+    """A picture that is read when asked for."""
+
+    @property
+    def key(self) -> str: ...
+
+    def image(self) -> NDArray[np.uint8]:
+        """RGB [H, W, 3]; raises `DataError` or `ImageError` where it is unusable."""
+        ...
+
+
+class Labelled(Picture, Protocol):
+    """A picture with its label map; the benchmarks' samples are such."""
+
+    def truth(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Class indices [H, W]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Relabelling:
+    """What the model is told about the labels.
+
+    ignore: the data set's value for pixels that do not count.
+    hidden: classes that become `ignore`, for training on seen classes only.
+    suppressed: classes that become UNLABELLED, for pseudo-labels to fill (maskclip spec §3.3).
+    """
+
+    ignore: int = 255
+    hidden: tuple[int, ...] = ()
+    suppressed: tuple[int, ...] = ()
+
+    def __call__(self, truth: NDArray[Any]) -> Labels:
+        """Class indices [H, W] as training labels; raises `DataError` for indices beyond `ignore`."""
+        table = np.arange(self.ignore + 1, dtype=np.int64)
+        table[list(self.hidden)] = self.ignore
+        table[list(self.suppressed)] = UNLABELLED
+        highest = int(truth.max(initial=0))
+        if highest > self.ignore:
+            raise DataError(f"a label map holds {highest}, above its ignore value {self.ignore}; give the right one")
+        return np.asarray(table[truth])
+
+
+@dataclass(frozen=True)
+class DenseAugmentation:
+    """Resize, crop, flip, colours, normalise, pad: in that order, image and labels together. Sizes are in pixels.
+
+    crop: (height, width) of the result.
+    scale, ratio: the picture is fitted into (long side, short side) = `scale` times a random ratio, keeping its shape.
+    short_sides, longest: if given, one of these becomes the short side instead, as far as `longest` allows.
+    most_of_one: a crop is drawn again, up to ten times, while one label covers this share of its pixels or more,
+        0-1; ignored pixels do not count. 1 takes the first crop.
+    distort: SSD's photometric distortion.
+    pad: RGB level of padding; None pads with the mean colour.
+    """
+
+    crop: tuple[int, int] = (512, 512)
+    scale: tuple[int, int] = (2048, 512)
+    ratio: tuple[float, float] = (0.5, 2.0)
+    short_sides: tuple[int, ...] = ()
+    longest: int = 2560
+    most_of_one: float = 0.75
+    flip: float = 0.5
+    distort: bool = True
+    pad: int | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __call__(
+        self, image: NDArray[np.uint8], labels: Labels, random: np.random.Generator, *, ignore: int = 255
+    ) -> tuple[Tensor, Tensor]:
+        """RGB [H, W, 3] and labels [H, W] as float32 [3, h, w] and int64 [h, w] of size `crop`."""
+        height, width = self.resized(image.shape[:2], random)
+        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        labels = resize_labels(labels, (height, width))
+        top, left = self._place(labels, random, ignore)
+        bottom, right = min(top + self.crop[0], height), min(left + self.crop[1], width)
+        picture, labels = picture.crop((left, top, right, bottom)), labels[top:bottom, left:right]
+        if random.random() < self.flip:
+            picture, labels = ImageOps.mirror(picture), labels[:, ::-1]
+        if self.distort:
+            picture = photometric_distortion(picture, random)
+        return self._padded(picture, labels, ignore)
+
+    def resized(self, size: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:
+        """A drawn (height, width) for a picture of `size`, in its shape."""
+        long, short = max(size), min(size)
+        if self.short_sides:
+            wanted = self.short_sides[int(random.integers(len(self.short_sides)))]
+            factor = min(wanted / short, self.longest / long)
+        else:
+            ratio = random.uniform(*self.ratio)
+            limits = [int(side * ratio) for side in self.scale]
+            factor = min(max(limits) / long, min(limits) / short)
+        height, width = (max(1, int(side * factor + 0.5)) for side in size)
+        return height, width
+
+    def _place(self, labels: Labels, random: np.random.Generator, ignore: int) -> tuple[int, int]:
+        """Top left corner of the crop. After ten draws that fail, the eleventh is taken as it is."""
+        height, width = self.crop
+        room = [max(0, have - want) + 1 for have, want in zip(labels.shape, self.crop, strict=True)]
+        for _ in range(10):
+            top, left = (int(random.integers(places)) for places in room)
+            if self.most_of_one >= 1:
+                return top, left
+            part = labels[top : top + height, left : left + width]
+            counts = np.bincount(part.reshape(-1) - UNLABELLED, minlength=ignore - UNLABELLED + 1)
+            counts[ignore - UNLABELLED] = 0
+            if (counts > 0).sum() > 1 and counts.max() < self.most_of_one * counts.sum():
+                return top, left
+        return int(random.integers(room[0])), int(random.integers(room[1]))
+
+    def _padded(self, picture: Image.Image, labels: NDArray[np.int64], ignore: int) -> tuple[Tensor, Tensor]:
+        """Padding lies to the right and below."""
+        image = to_tensor(picture, mean=self.mean, std=self.std)  # [3, h, w]
+        level = 0.0 if self.pad is None else self.pad / 255
+        fill = [0.0 if self.pad is None else (level - m) / s for m, s in zip(self.mean, self.std, strict=True)]
+        padded = torch.tensor(fill).view(3, 1, 1).repeat(1, *self.crop)
+        padded[:, : image.shape[1], : image.shape[2]] = image
+        padded_labels = torch.full(self.crop, ignore, dtype=torch.int64)
+        padded_labels[: image.shape[1], : image.shape[2]] = torch.from_numpy(labels.copy())
+        return padded, padded_labels
+
+
+MASKCLIP_PLUS = DenseAugmentation()
+"""VOC, COCO-Stuff and ADE (maskclip spec §3.6). Context has crop 480 and scale (520, 520), Cityscapes crop (512, 1024)
+and scale (2048, 1024). The authors resize without antialiasing."""
+
+ZSSEG = DenseAugmentation(crop=(640, 640), short_sides=tuple(range(320, 961, 64)), most_of_one=1.0, pad=128)
+"""COCO-Stuff (maskclip spec §4.3). VOC has crop 512 and `longest` 2048. Not normalised differently: ImageNet's."""
+
+
+class DenseSource:
+    """Labelled pictures as training samples {"key", "image", "labels"}, for a `Loader`.
+
+    samples: pictures with labels.
+    augment: what happens to both.
+    relabel: which labels the model sees.
+    unlabelled: further pictures, whose labels are UNLABELLED everywhere and are never read.
+    facts: what identifies the data, for the manifest; the keys of the samples are added.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Labelled],
+        augment: DenseAugmentation,
+        *,
+        relabel: Relabelling | None = None,
+        unlabelled: Sequence[Picture] = (),
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        self._samples, self._unlabelled = samples, unlabelled
+        self._augment, self._relabel = augment, relabel or Relabelling()
+        self._facts = facts or {}
+
+    @property
+    def blocks(self) -> Sequence[int]:
+        return [len(self._samples) + len(self._unlabelled)]
+
+    def key(self, index: int) -> str:
+        known = len(self._samples)
+        return self._samples[index].key if index < known else self._unlabelled[index - known].key
+
+    def load(self, index: int, random: np.random.Generator) -> dict[str, Any]:
+        try:
+            image, labels = self._read(index)
+        except BadSample:
+            raise
+        except (DataError, ImageError) as error:
+            raise BadSample("unreadable sample", str(error)) from error
+        if labels.shape != image.shape[:2]:
+            raise BadSample("sizes differ", f"image {image.shape[:2]}, labels {labels.shape}")
+        pixels, training = self._augment(image, labels, random, ignore=self._relabel.ignore)
+        return {"key": self.key(index), "image": pixels, "labels": training}
+
+    def manifest(self) -> dict[str, Any]:
+        keys = [[sample.key for sample in part] for part in (self._samples, self._unlabelled)]
+        return {
+            "kind": "dense",
+            "labelled": len(self._samples),
+            "unlabelled": len(self._unlabelled),
+            "hidden": list(self._relabel.hidden),
+            "suppressed": list(self._relabel.suppressed),
+            "sha256": digest(keys),
+            **self._facts,
+        }
+
+    def _read(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
+        known = len(self._samples)
+        if index < known:
+            return self._samples[index].image(), self._relabel(self._samples[index].truth())
+        image = self._unlabelled[index - known].image()
+        return image, np.full(image.shape[:2], UNLABELLED)
+
+
+def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
+    """Nearest neighbour with pixel centres aligned, as Pillow's bilinear resizing of the image has them."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.int64), old - 1)
+        for new, old in zip(size, labels.shape, strict=True)
+    )
+    return np.asarray(labels[rows[:, None], columns])

@@ -1,0 +1,167 @@
+"""Photographs and label maps of one's own: `images/`, `masks/` and `classes.json`, as a folder or as flat tar shards.
+
+    classes.json    ["road", "car|automobile"]                          ids are places in the list, from 0
+                    {"7": "road", "12": ["car", "automobile"]}          id -> name, or name and synonyms
+                    {"classes": [{"id": 7, "name": "road", "synonyms": ["street"], "thing": false}], "ignore": 255}
+    masks           PNGs of ids, 8 bits (255 is ignored) or 16 bits (65535 is)
+
+In a shard, a sample is `KEY.jpg` (or jpeg, webp, image.png) with `KEY.png` (or mask.png). A class called "background"
+is what everything that is no other class counts as.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lexiseg.data.labelled.labels import Png
+from lexiseg.data.labelled.layouts import Entry, LabelClass, Listing, Part, walk
+from lexiseg.data.labelled.official import Release
+from lexiseg.data.storage.stored import TarMember, members
+from lexiseg.errors import DataError
+
+__all__ = ["FOLDER", "Folder", "Shards", "parse_classes"]
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SHARD_PHOTOS = ("jpg", "jpeg", "webp", "image.png")
+SHARD_MASKS = ("mask.png", "png")
+IGNORE = (255, 65535)
+LARGEST_ID = 65534
+
+_CLASSES = Part("classes.json", ("classes.json",))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """`masks/KEY.png` with `images/KEY.jpg` (or png, webp ...); KEY may lead into folders."""
+
+    about: str = "images/ and masks/"
+    images: int | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        places = tuple(f"images/{{key}}{ending}" for suffix in PHOTO_SUFFIXES for ending in (suffix, suffix.upper()))
+        return (_CLASSES, Part("photographs", places), Part("label maps", ("masks/{key}.png",)))
+
+    def scan(self, root: Path) -> Listing:
+        for part in self.parts:
+            part.need(root)
+        photos: dict[str, Path] = {}
+        for place in self.parts[1].places:
+            for key in walk(root, place):
+                path = root / place.replace("{key}", key)
+                if photos.setdefault(key, path) != path:
+                    raise DataError(f"{photos[key]} and {path} have the same name; keep one of them")
+        keys = sorted(walk(root, "masks/{key}.png"))
+        # a photograph that is not there is named as if it were a JPEG, which it most often is
+        entries = [
+            Entry(key, photos.get(key, root / "images" / f"{key}.jpg"), Png(root / "masks" / f"{key}.png"))
+            for key in keys
+        ]
+        return _listing(root, entries)
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Tar files in the folder, uncompressed, each with photographs and label maps side by side."""
+
+    about: str = "tar shards"
+    images: int | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (_CLASSES, Part("shards", ("{key}.tar",)))
+
+    def scan(self, root: Path) -> Listing:
+        for part in self.parts:
+            part.need(root)
+        entries = [entry for shard in sorted(root.glob("*.tar")) for entry in _shard_entries(shard)]
+        return _listing(root, entries)
+
+
+FOLDER = Release(
+    splits={"all": (Folder(), Shards())},
+    home="your own photographs",
+    obtain="put photographs in images/, PNGs of class ids under the same names in masks/, and the names of the ids in "
+    "classes.json; or pack them as tar shards",
+    licence="yours",
+    tree="""\
+classes.json            ["road", "car|automobile"] or {"7": "road", "12": ["car", "automobile"]}
+images/a.jpg ...
+masks/a.png ...         8-bit ids with 255 ignored, or 16-bit ids with 65535 ignored
+or, in place of the two folders,
+shard-000.tar ...       a.jpg, a.png, b.jpg, b.png ...""",
+)
+
+
+def _shard_entries(shard: Path) -> list[Entry]:
+    samples: dict[str, dict[str, TarMember]] = {}
+    for member in members(shard):
+        folder, slash, name = member.name.rpartition("/")
+        stem, _, extension = name.partition(".")
+        samples.setdefault(folder + slash + stem, {})[extension.lower()] = member
+    entries = []
+    for key, files in samples.items():
+        photo = next((files[name] for name in SHARD_PHOTOS if name in files), None)
+        mask = next((files[name] for name in SHARD_MASKS if name in files), None)
+        if photo and mask:
+            entries.append(Entry(f"{shard.stem}/{key}", photo, Png(mask)))
+        elif photo or mask:
+            lacks = f"photograph ({', '.join(SHARD_PHOTOS)})" if mask else "label map (png)"
+            raise DataError(f"{shard} has no {lacks} for the sample {key}; pack both into the same shard")
+    return entries
+
+
+def _listing(root: Path, entries: list[Entry]) -> Listing:
+    classes, ignored = parse_classes(root / "classes.json")
+    numbers = {label.ids["id"] for label in classes}
+    void = sorted({*ignored, *IGNORE} - numbers)
+    return Listing(entries, sorted(numbers), void, classes=classes, upright=True)
+
+
+def parse_classes(path: Path) -> tuple[tuple[LabelClass, ...], tuple[int, ...]]:
+    """The classes of a `classes.json` by id, and the ids it says to ignore; raises `DataError` for any other form."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}; see `lexiseg data check folder`") from error
+    ignored: tuple[int, ...] = ()
+    try:
+        if isinstance(content, dict) and isinstance(content.get("classes"), (list, dict)):
+            ignored = () if content.get("ignore") is None else (int(content["ignore"]),)
+            content = content["classes"]
+        classes = tuple(sorted(_parse(content), key=lambda label: label.ids["id"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} has a class that cannot be read ({error}); write a list of names, or ids with names: "
+            '{"7": "road", "12": ["car", "automobile"]}'
+        ) from error
+    numbers = [label.ids["id"] for label in classes]
+    if not classes or len(set(numbers)) < len(numbers) or not 0 <= numbers[0] <= numbers[-1] <= LARGEST_ID:
+        raise DataError(f"{path} must give each class an id of its own, from 0 to {LARGEST_ID}; it has {numbers[:10]}")
+    return classes, ignored
+
+
+def _parse(content: Any) -> list[LabelClass]:
+    if isinstance(content, Mapping):
+        return [_named(int(number), words) for number, words in content.items()]
+    if not isinstance(content, list):
+        raise TypeError(f"{type(content).__name__} in place of a list or mapping")
+    if all(isinstance(entry, Mapping) for entry in content):
+        return [
+            _named(int(entry["id"]), [entry["name"], *entry.get("synonyms", ())], entry.get("thing"))
+            for entry in content
+        ]
+    return [_named(number, words) for number, words in enumerate(content)]
+
+
+def _named(number: int, words: Any, thing: bool | None = None) -> LabelClass:
+    words = words.split("|") if isinstance(words, str) else words
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
+        raise ValueError(f"class {number} is {words!r}")
+    unique = {word.strip().casefold(): word.strip() for word in reversed(words)}  # the first spelling stays
+    ordered = tuple(unique[key] for key in dict.fromkeys(word.strip().casefold() for word in words))
+    return LabelClass(ordered[0], {"id": number}, ordered, thing)

@@ -1,0 +1,101 @@
+"""One photograph with its label map, read when asked for: what every benchmark and data set hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ImageOps
+
+from lexiseg.data.labelled.labels import Ids, Label, open_picture
+from lexiseg.data.storage.stored import File
+from lexiseg.errors import DataError
+
+__all__ = ["IdTable", "Sample", "ignore_value"]
+
+Truth = npt.NDArray[Any]  # uint8, or uint16 where there are more than 255 classes
+
+UNKNOWN = -1
+
+
+def ignore_value(classes: int) -> int:
+    """What an unscored pixel holds: 255 while it is not itself the index of a class, else 65535."""
+    return 255 if classes <= 255 else 65535
+
+
+@dataclass(frozen=True, eq=False)
+class IdTable:
+    """Raw ids of a release -> class indices.
+
+    classes: raw id -> index of the class, or `ignore` [largest id + 1]; -1 for ids that the release does not have.
+    """
+
+    classes: npt.NDArray[np.int32]
+    ignore: int
+
+    @classmethod
+    def of(cls, index_of: Mapping[int, int], *, others: Collection[int], rest: int, ignore: int) -> IdTable:
+        """`index_of` gives the class of a raw id, or `ignore`; the ids in `others` all become `rest`."""
+        classes = np.full(max([*index_of, *others], default=0) + 1, UNKNOWN, np.int32)
+        classes[list(others)] = rest
+        classes[list(index_of)] = list(index_of.values())
+        return cls(classes, ignore)
+
+    def __call__(self, ids: Ids, label: Label) -> Truth:
+        """Class indices [H, W]; raises `DataError`, naming the file of `label`, for an id that does not exist."""
+        if ids.ndim != 2:
+            raise DataError(f"{label.file} holds an array of shape {ids.shape}; a label map has height and width")
+        if ids.size and int(ids.max()) >= len(self.classes):
+            raise self._strange(ids, label, ids >= len(self.classes))
+        truth = self.classes[ids]
+        if truth.size and int(truth.min()) == UNKNOWN:
+            raise self._strange(ids, label, truth == UNKNOWN)
+        return truth.astype(np.uint8 if self.ignore == 255 else np.uint16)
+
+    def _strange(self, ids: Ids, label: Label, where: npt.NDArray[np.bool_]) -> DataError:
+        found = ", ".join(map(str, np.unique(ids[where])[:5]))
+        known = np.flatnonzero(self.classes != UNKNOWN)
+        return DataError(
+            f"{label.file} holds id {found}, which its class list does not have (it has {len(known)} ids from "
+            f"{known[0]} to {known[-1]}); take label maps and class list from the same release"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A photograph and its label map.
+
+    key: a name a person can find it by, unique in its split.
+    upright: turn the photograph as its EXIF says. Official releases label the pixels as they are stored; tools that
+        people label their own photographs with show them upright.
+    """
+
+    key: str
+    photo: File
+    label: Label
+    table: IdTable
+    upright: bool = False
+
+    def image(self) -> npt.NDArray[np.uint8]:
+        """RGB [H, W, 3]; raises `DataError` for a file that is missing or broken."""
+        picture = open_picture(self.photo)
+        if self.upright:
+            picture = ImageOps.exif_transpose(picture)
+        return np.asarray(picture.convert("RGB"))
+
+    def truth(self) -> Truth:
+        """Class indices [H, W], 255 or 65535 (`table.ignore`) where nothing is scored; raises as `image` does."""
+        return self.table(self.label.ids(), self.label)
+
+    def read(self) -> tuple[npt.NDArray[np.uint8], Truth]:
+        """Both; raises `DataError` too where their sizes differ."""
+        image, truth = self.image(), self.truth()
+        if image.shape[:2] != truth.shape:
+            raise DataError(
+                f"{self.photo} is {image.shape[1]}x{image.shape[0]} pixels and its label map {self.label.file} is "
+                f"{truth.shape[1]}x{truth.shape[0]}; they must be of one size, take both from the same release"
+            )
+        return image, truth

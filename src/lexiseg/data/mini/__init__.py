@@ -1,0 +1,1 @@
+"""The miniature data sets: small photographs, masks and concepts."""

@@ -1,0 +1,1 @@
+"""Image-text pairs: readers, captions, packing."""

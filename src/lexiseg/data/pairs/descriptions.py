@@ -1,0 +1,84 @@
+"""Describes image-text pairs in a recipe, and what is done to their captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from lexiseg.data.loader import Source
+from lexiseg.data.opening import Opening, Workers
+from lexiseg.data.pairs.captions import WordPieceNoise, word_prompts
+from lexiseg.data.pairs.pairs import Concatenated, Pairs, PairSource
+from lexiseg.data.pairs.readers import Column, open_pairs
+from lexiseg.data.transforms import PairAugmentation
+from lexiseg.errors import DataError, SettingError
+
+__all__ = ["Captions", "PairData"]
+
+_AUGMENTATION = PairAugmentation()
+_WORKERS = Workers()
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What is done to captions.
+
+    tokenizer: hub id or folder of a WordPiece tokenizer, which turns on SimSeg's noise.
+    prompts: how many sentences of nouns and verbs each pair gets beside its caption (GroupViT: 3).
+    templates: what those sentences look like, {} being the word.
+    """
+
+    tokenizer: str | None = None
+    prompts: int = 0
+    templates: tuple[str, ...] = ("a photo of a {}.",)
+
+    def apply(self, pairs: Pairs, augmentation: PairAugmentation) -> PairSource:
+        """Raises `SettingError` for a tokenizer that cannot be had or is not WordPiece."""
+        return PairSource(
+            pairs,
+            augmentation,
+            caption=None if self.tokenizer is None else self._noise(self.tokenizer),
+            prompts=partial(word_prompts, templates=self.templates, count=self.prompts) if self.prompts else None,
+        )
+
+    def _noise(self, name: str) -> WordPieceNoise:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        except Exception as error:  # of many kinds: no such id, no network, broken files
+            raise SettingError(
+                f"captions.tokenizer {name} cannot be loaded: {error}; give a hub id or folder"
+            ) from error
+        if tokenizer.mask_token is None:
+            raise SettingError(
+                f"captions.tokenizer {name} has no mask token; caption noise needs a WordPiece tokenizer"
+            )
+        return WordPieceNoise(tokenizer)
+
+
+@dataclass(frozen=True)
+class PairData(Opening):
+    """Image-text pairs in shards, folders, lists or on the hub; `places` are read by `pair_readers.open_pairs`."""
+
+    places: tuple[str, ...]
+    images: str | None = None  # the folder that the paths in lists are relative to
+    image_column: Column | None = None
+    caption_column: Column | None = None
+    each_caption: bool = False  # of COCO JSONs: a pair for each caption, not for each picture
+    augmentation: PairAugmentation = _AUGMENTATION
+    captions: Captions = Captions()
+    workers: Workers = _WORKERS
+
+    def source(self) -> Source:
+        if not self.places:
+            raise DataError("data.places is empty; name a folder, shards, a list or hub:NAME")
+        how: dict[str, Any] = {
+            "images": self.images,
+            "image_column": self.image_column,
+            "caption_column": self.caption_column,
+            "each_caption": self.each_caption,
+        }
+        parts = [open_pairs(place, **how) for place in self.places]
+        return self.captions.apply(parts[0] if len(parts) == 1 else Concatenated(parts), self.augmentation)

@@ -1,0 +1,47 @@
+"""Describes drawn scenes in a recipe, with captions or with label maps, for tests and tutorials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lexiseg.data.labelled.dense import DenseAugmentation, DenseSource, Relabelling
+from lexiseg.data.loader import Source
+from lexiseg.data.opening import Opening, Workers
+from lexiseg.data.pairs.descriptions import Captions
+from lexiseg.data.scenes import Scenes
+from lexiseg.data.transforms import PairAugmentation
+
+__all__ = ["SceneLabelData", "ScenePairData"]
+
+_SCENES, _AUGMENTATION = Scenes(), PairAugmentation(size=64)
+_DENSE, _RELABELLING = DenseAugmentation(crop=(64, 64), scale=(64, 64)), Relabelling()
+_WORKERS = Workers()
+_CAPTIONS = Captions()
+
+
+@dataclass(frozen=True)
+class ScenePairData(Opening):
+    """Drawn scenes with captions, for tests and tutorials."""
+
+    scenes: Scenes = _SCENES
+    augmentation: PairAugmentation = _AUGMENTATION
+    captions: Captions = _CAPTIONS
+    workers: Workers = _WORKERS
+
+    def source(self) -> Source:
+        return self.captions.apply(self.scenes, self.augmentation)
+
+
+@dataclass(frozen=True)
+class SceneLabelData(Opening):
+    """Drawn scenes with label maps over `scenes.class_names()`. `relabelling` hides or suppresses classes."""
+
+    scenes: Scenes = _SCENES
+    augmentation: DenseAugmentation = _DENSE
+    relabelling: Relabelling = _RELABELLING
+    workers: Workers = _WORKERS
+
+    def source(self) -> Source:
+        return DenseSource(
+            self.scenes.samples(), self.augmentation, relabel=self.relabelling, facts=self.scenes.manifest()
+        )

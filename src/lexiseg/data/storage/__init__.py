@@ -1,0 +1,1 @@
+"""Files and shards as stored bytes, pixels and texts."""

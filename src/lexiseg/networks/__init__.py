@@ -1,0 +1,1 @@
+"""Networks that end in a segmentation: students, backbones, heads."""

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lexiseg.data.labelled.folder import Folder, Shards, parse_classes
+from lexiseg.data.labelled.labels import open_picture
+from lexiseg.errors import DataError
+
+
+def encoded(array: np.ndarray, form: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, form)
+    return buffer.getvalue()
+
+
+PHOTO = encoded(np.zeros((2, 3, 3), np.uint8), "JPEG")
+MASK = encoded(np.array([[7, 12, 255], [7, 7, 7]], np.uint8), "PNG")
+
+
+def write(root: Path, files: dict[str, bytes], classes: Any = ("a",)) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    root.mkdir(exist_ok=True)
+    (root / "classes.json").write_text(json.dumps(classes))
+    return root
+
+
+def pack(path: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def read(root: Path, classes: Any) -> list[tuple[int, tuple[str, ...], bool | None]]:
+    (root / "classes.json").write_text(json.dumps(classes))
+    return [(label.ids["id"], label.words, label.thing) for label in parse_classes(root / "classes.json")[0]]
+
+
+def test_a_list_numbers_its_classes_from_zero(tmp_path: Path) -> None:
+    expected = [(0, ("road",), None), (1, ("car", "automobile"), None), (2, ("sky", "heaven"), None)]
+    assert read(tmp_path, ["road", "car|automobile", ["sky", "heaven"]]) == expected
+    assert read(tmp_path, {"classes": ["road", "car|automobile", "sky|heaven"]}) == expected
+
+
+def test_a_mapping_names_sparse_ids_in_any_order(tmp_path: Path) -> None:
+    expected = [(7, ("road",), None), (12, ("car", "automobile"), None)]
+    assert read(tmp_path, {"12": ["car", "automobile"], "7": "road"}) == expected
+
+
+def test_objects_have_ids_synonyms_and_flags(tmp_path: Path) -> None:
+    classes = [{"id": 3, "name": "car", "synonyms": ["automobile", "Car"], "thing": True}, {"id": 1, "name": "road"}]
+    assert read(tmp_path, {"ignore": 254, "classes": classes}) == [
+        (1, ("road",), None),
+        (3, ("car", "automobile"), True),
+    ]
+    assert parse_classes(tmp_path / "classes.json")[1] == (254,)
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [],
+        {},
+        "road",
+        3,
+        [""],
+        [["car", 3]],
+        {"x": "road"},
+        {"-1": "road"},
+        {"65535": "road"},
+        {"1": "road", "01": "car"},
+        [{"id": 1}],
+        [{"name": "car"}],
+        ["car", {"id": 1, "name": "road"}],
+    ],
+)
+def test_any_other_class_list_is_an_error_that_names_the_file(tmp_path: Path, classes: Any) -> None:
+    with pytest.raises(DataError, match=r"classes\.json"):
+        read(tmp_path, classes)
+
+
+def test_a_class_list_that_is_no_json_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text("road, car")
+    with pytest.raises(DataError, match=r"classes\.json cannot be read as JSON"):
+        parse_classes(tmp_path / "classes.json")
+
+
+def test_a_folder_pairs_photographs_of_any_kind_with_masks(tmp_path: Path) -> None:
+    files = {"images/a.JPG": PHOTO, "images/sub/b.webp": PHOTO, "masks/a.png": MASK, "masks/sub/b.png": MASK}
+    root = write(tmp_path, {**files, "images/without mask.jpg": PHOTO})
+    listing = Folder().scan(root)
+    assert [(entry.key, entry.photo) for entry in listing.entries] == [
+        ("a", root / "images/a.JPG"),
+        ("sub/b", root / "images/sub/b.webp"),
+    ]
+    assert listing.upright
+
+
+def test_two_photographs_of_one_name_are_an_error(tmp_path: Path) -> None:
+    root = write(tmp_path, {"images/a.jpg": PHOTO, "images/a.png": PHOTO, "masks/a.png": MASK})
+    with pytest.raises(DataError, match="have the same name"):
+        Folder().scan(root)
+
+
+def test_shards_hold_the_same_as_a_folder(tmp_path: Path) -> None:
+    folder = write(tmp_path / "folder", {"images/a.jpg": PHOTO, "masks/a.png": MASK})
+    shards = write(tmp_path / "shards", {})
+    pack(shards / "s-000.tar", {"a.jpg": PHOTO, "a.png": MASK, "a.json": b"{}"})
+    pack(shards / "s-001.tar", {"./x/b.image.png": PHOTO, "./x/b.mask.png": MASK})
+    in_folder, in_shards = Folder().scan(folder), Shards().scan(shards)
+    assert [entry.key for entry in in_shards.entries] == ["s-000/a", "s-001/x/b"]
+    for entry in in_shards.entries:
+        assert np.array_equal(entry.label.ids(), in_folder.entries[0].label.ids())
+        assert open_picture(entry.photo).tobytes() == open_picture(in_folder.entries[0].photo).tobytes()
+    assert (in_folder.legal, in_folder.void) == (in_shards.legal, in_shards.void)
+
+
+@pytest.mark.parametrize(("files", "lacks"), [({"a.jpg": PHOTO}, "label map"), ({"a.png": MASK}, "photograph")])
+def test_half_a_sample_in_a_shard_is_an_error(tmp_path: Path, files: dict[str, bytes], lacks: str) -> None:
+    pack(write(tmp_path, {}) / "s.tar", files)
+    with pytest.raises(DataError, match=rf"s\.tar has no {lacks}.*sample a"):
+        Shards().scan(tmp_path)
+
+
+def test_255_is_ignored_unless_a_class_has_that_id(tmp_path: Path) -> None:
+    files = {"images/a.jpg": PHOTO, "masks/a.png": MASK}
+    assert list(Folder().scan(write(tmp_path, files, {"7": "road"})).void) == [255, 65535]
+    assert list(Folder().scan(write(tmp_path, files, {"255": "road"})).void) == [65535]
+    given = {"classes": {"7": "road"}, "ignore": 0}
+    assert list(Folder().scan(write(tmp_path, files, given)).void) == [0, 255, 65535]
