@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 import lexiseg
 from lexiseg import files
 from lexiseg.errors import DataError, ImageError, OutputError, SettingError, UnknownName
-from lexiseg.palette import UNLABELLED, colours
+from lexiseg.formats.palette import UNLABELLED, colours
 from lexiseg.segmentation import Segmentation, label_dtype
 from lexiseg.vocabulary import Vocabulary
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from lexiseg import files
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.cli.demo import photograph
+from lexiseg.formats.palette import colours
 from lexiseg.inference.predictor import Predictor
-from lexiseg.palette import colours
 from lexiseg.segmentation import Segmentation
 
 __all__ = ["demos", "twelve"]

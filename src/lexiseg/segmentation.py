@@ -15,13 +15,13 @@ import numpy.typing as npt
 
 from lexiseg import files
 from lexiseg.errors import DataError, OutputError, SettingError
-from lexiseg.palette import UNLABELLED, colours
+from lexiseg.formats.palette import UNLABELLED, colours
 from lexiseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from lexiseg.overlay import LegendRow, Photograph
+    from lexiseg.formats.overlay import LegendRow, Photograph
 
 __all__ = ["Segmentation", "label_dtype"]
 
@@ -131,7 +131,7 @@ class Segmentation:
 
         Raises `ImageError` where the photograph cannot be read or has another size.
         """
-        from lexiseg import overlay
+        from lexiseg.formats import overlay
 
         if not 0 <= alpha <= 1:
             raise SettingError(f"alpha is {alpha}; give a number from 0 to 1")
@@ -146,24 +146,13 @@ class Segmentation:
         category_id is the label; area is in pixels; bbox is [x, y, width, height] in pixels; score, the mean posterior
         of the class's pixels, is there if `scores` is.
         """
-        from pycocotools import mask as coco
+        from lexiseg.formats import coco
 
-        by_column = np.asfortranarray(self.labels)  # run lengths go down the columns
-        annotations = []
-        for name in self.found:
-            label = self.vocabulary.index(name)
-            rle = coco.encode((by_column == label).view(np.uint8))
-            annotation = {
-                "category": name,
-                "category_id": label,
-                "segmentation": {"size": list(self._size), "counts": rle["counts"].decode("ascii")},
-                "area": int(self._pixels[label]),
-                "bbox": coco.toBbox(rle).tolist(),
-            }
-            if self.scores is not None:
-                annotation["score"] = float(self._score_sums[label] / self._pixels[label])
-            annotations.append(annotation)
-        return annotations
+        names = {self.vocabulary.index(name): name for name in self.found}
+        if self.scores is None:
+            return coco.encode(self.labels, names)
+        means = {label: float(self._score_sums[label] / self._pixels[label]) for label in names}
+        return coco.encode(self.labels, names, means)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pixels: what stands beside a saved label map, and what `load` needs to read it."""
@@ -262,7 +251,7 @@ class Segmentation:
         return np.minimum(self.labels[rows], len(self.vocabulary)).ravel()
 
     def _legend(self) -> list[LegendRow]:
-        from lexiseg.overlay import LegendRow
+        from lexiseg.formats.overlay import LegendRow
 
         shares = [*zip(self.names, self._colours.tolist(), self.areas().values(), strict=True)]
         shares.append(("none of these", list(UNLABELLED), self.unlabelled_area))
@@ -270,7 +259,7 @@ class Segmentation:
         return [LegendRow(name, (red, green, blue), area) for name, (red, green, blue), area in shares if area]
 
     def _write_png(self, path: Path) -> None:
-        from lexiseg import png
+        from lexiseg.formats import png
 
         palette = None
         if self.labels.dtype == np.uint8:

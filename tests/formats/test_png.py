@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from lexiseg import png
+from lexiseg.formats import png
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, max_side=40)
 

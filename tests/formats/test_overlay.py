@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from lexiseg import overlay
 from lexiseg.errors import ImageError
-from lexiseg.overlay import LegendRow
-from lexiseg.palette import UNLABELLED, colours
+from lexiseg.formats import overlay
+from lexiseg.formats.overlay import LegendRow
+from lexiseg.formats.palette import UNLABELLED, colours
 
 Labels = npt.NDArray[np.uint8]
 

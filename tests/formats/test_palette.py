@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from lexiseg.palette import HOMES, TABLE, UNLABELLED, colours
+from lexiseg.formats.palette import HOMES, TABLE, UNLABELLED, colours
 
 Floats = npt.NDArray[np.float64]
 
