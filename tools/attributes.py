@@ -1,4 +1,4 @@
-"""Attributes, kinds and background lists (MaskCLIP, §4.1): what a model makes of "red car", "sports car", and the rest.
+"""Attributes, kinds and background lists (MaskCLIP's paper, 4.1): "red car", "sports car", and the rest.
 
     python tools/attributes.py                              two photographs that every installation has
     python tools/attributes.py --data DATA --limit 20       measured, on this project's photographs

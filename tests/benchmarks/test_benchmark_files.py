@@ -164,7 +164,7 @@ def test_coco_panoptic_gives_the_same_objects(data: Path, opened: Opens) -> None
 
 
 def test_coco_object_follows_the_released_conversion_for_every_id(data: Path, opened: Opens) -> None:
-    # spec simseg 6.4: things 0..89 -> 1..80 without the ten unused ids, above 90 and 255 -> 0
+    # docs/papers/simseg.md §6.4: things 0..89 -> 1..80 without the ten unused ids, above 90 and 255 -> 0
     unused = {11, 25, 28, 29, 44, 65, 67, 68, 70, 82}
     ids = [value for value in range(182) if value not in unused | {90}] + [255]
     trees.coco_pixels(data, [ids])
@@ -253,7 +253,7 @@ def test_lvis_words_are_the_first_name_or_all_synonyms(data: Path, opened: Opens
     [
         ("voc_15_5", lambda data: trees.voc(data, VOC), [15, 16, 17, 18, 19], 5),
         ("voc21_15_5", lambda data: trees.voc(data, VOC), [15, 16, 17, 18, 19], 5),
-        # maskclip_zsseg 3.3 counts the background as 0, here it comes last
+        # docs/papers/maskclip_plus.md §3.3 counts the background as 0, here it comes last
         (
             "context_50_10",
             lambda data: trees.context_mat(data, CONTEXT),

@@ -1,4 +1,4 @@
-"""Class names are data: what the specs and the official files say of them, and a hash of each list."""
+"""Class names are data: what docs/papers and the official files say of them, and a hash of each list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lexiseg.benchmarks import _classes
 from lexiseg.errors import UnknownName
 from lexiseg.vocabulary import Vocabulary
 
-# spec simseg 6.3
+# docs/papers/simseg.md §6.3
 VOC_NAMES = """
     aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog, horse, motorbike, person, plant,
     sheep, sofa, train, monitor"""
@@ -22,7 +22,7 @@ CONTEXT_NAMES = """
     sign, sky, snow, sofa, table, track, train, tree, truck, monitor, wall, water, window, wood"""
 VOC_GROUPVIT = [name.strip() for name in VOC_NAMES.split(",")]
 CONTEXT_GROUPVIT = [name.strip() for name in CONTEXT_NAMES.split(",")]
-CONTEXT_IDS = [  # spec simseg 6.4, without the background
+CONTEXT_IDS = [  # simseg.md §6.4, without the background
     *(2, 9, 18, 19, 22, 23, 25, 31, 33, 34, 44, 45, 46, 59, 65, 68, 72, 80, 85, 98, 104, 105, 113, 115, 144, 158, 159),
     *(162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308, 324, 326, 347, 349, 354, 355, 360, 366, 368),
     *(397, 415, 416, 420, 424, 427, 440, 445, 454, 458),
@@ -48,7 +48,7 @@ def test_voc_wordings_are_those_of_the_papers() -> None:
         "pottedplant": "potted plant",
         "tvmonitor": "tv monitor",
     }
-    assert words("voc", "maskclip") == [renamed.get(name, name) for name in own]  # maskclip_zsseg 2.9
+    assert words("voc", "maskclip") == [renamed.get(name, name) for name in own]  # maskclip.md §2.9
     assert ids("voc") == list(range(1, 21))
 
 
@@ -79,7 +79,7 @@ def test_coco_ids_leave_the_ten_unused_out() -> None:
 
 
 def test_maskclip_rewrites_coco_stuff_by_its_rule() -> None:
-    def rewritten(name: str) -> str:  # maskclip_zsseg 2.9
+    def rewritten(name: str) -> str:  # maskclip.md §2.9
         first, dash, last = name.partition("-")
         return first if last in ("other", "stuff") else f"{last} {first}" if dash else name
 

@@ -29,7 +29,7 @@ def clip(folder: Path) -> Clip:
 
 
 def hand_made(model: CLIPModel, folder: Path, words: list[str], sentences: list[str]) -> Tensor:
-    """The recipe of spec §1.8 with transformers alone: one padded row after the other, full context, masked."""
+    """The recipe of clip.md §1.8 with transformers alone: one padded row after the other, full context, masked."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = []
     for word in words:

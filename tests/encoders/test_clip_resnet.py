@@ -18,7 +18,7 @@ def network() -> ClipResNet:
     return half_precise(ClipResNet(SHAPE).eval()).requires_grad_(False)
 
 
-# -- the same network from the formulas of spec §1.3, in float64 ------------------------------------------------------
+# -- the same network from the formulas of clip.md §1.3, in float64 ---------------------------------------------------
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray, *, stride: int = 1) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_gradients_reach_every_parameter() -> None:
 @pytest.mark.parametrize(
     ("shape", "heads", "millions"),
     [
-        # spec §1.1; millions of parameters of the image towers as open_clip's model profile lists them
+        # clip.md §1.1; millions of parameters of the image towers as open_clip's model profile lists them
         (ResNetShape((3, 4, 6, 3), 64, 224, 1024), 32, 38.3),
         (ResNetShape((3, 4, 23, 3), 64, 224, 512), 32, 56.3),
         (ResNetShape((4, 6, 10, 6), 80, 288, 640), 40, 87.1),

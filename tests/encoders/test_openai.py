@@ -155,7 +155,7 @@ def test_a_file_without_a_tokenizer_says_where_to_get_one(
     assert Clip.load(alone, tokenizer="asset:mini-clip").tokenizer.context == 32
 
 
-# spec maskclip_zsseg §1.1; parameters as OpenAI and open_clip's model profile count them, in millions
+# docs/papers/clip.md §1.1; parameters as OpenAI and open_clip's model profile count them, in millions
 OFFICIAL = {
     "RN50": (ClipShape(1024, 224, 64, (3, 4, 6, 3), None, 512, 12), 102.01),
     "RN101": (ClipShape(512, 224, 64, (3, 4, 23, 3), None, 512, 12), 119.69),

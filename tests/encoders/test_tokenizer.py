@@ -16,7 +16,7 @@ MERGES = Path(__file__).parents[3] / "shared" / "data" / "clip-bpe" / MERGES_FIL
 needs_merges = pytest.mark.skipif(not MERGES.is_file(), reason=f"OpenAI's {MERGES_FILE} is not at hand")
 START, END = 49406, 49407
 
-# spec maskclip_zsseg §1.7, computed with OpenAI's own tokenizer
+# docs/papers/clip.md §1.7, computed with OpenAI's own tokenizer
 GOLDEN = {
     "a photo of a cat.": [320, 1125, 539, 320, 2368, 269],
     "a sculpture of a wall-concrete.": [320, 8757, 539, 320, 2569, 268, 9637, 269],

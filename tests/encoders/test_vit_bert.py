@@ -1,4 +1,4 @@
-"""A ViT with BERT in the authors' layout, against a float64 forward pass written from spec simseg §2.1 alone."""
+"""A ViT with BERT in the authors' layout, against a float64 forward pass written from simseg.md §2.1 alone."""
 
 from __future__ import annotations
 

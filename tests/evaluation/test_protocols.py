@@ -108,7 +108,7 @@ def test_a_protocol_that_does_not_exist_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("method", "benchmark", "photo", "resized", "windows"),
     [
-        # (height, width) of the worked examples: simseg 6.2, maskclip 2.2
+        # (height, width) of the worked examples: simseg.md §6.2, maskclip.md §2.2
         ("segclip", "voc21", (375, 500), (224, 299), 2),
         ("groupvit", "voc21", (375, 500), (448, 597), 2),
         ("simseg", "voc21", (375, 500), (288, 288), 1),

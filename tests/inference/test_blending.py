@@ -35,7 +35,7 @@ def resize(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def plainly(windows: Windows, resized: tuple[int, int], size: tuple[int, int]) -> torch.Tensor:
-    """[K, *size] in float64: the papers' order (specs/maskclip_zsseg.md §2.6)."""
+    """[K, *size] in float64: the papers' order (docs/papers/maskclip.md §2.6)."""
     total, cover = None, torch.zeros(resized, dtype=torch.float64)
     for box, result in windows:
         values = resize(result.masks if isinstance(result, MaskScores) else result.logits, box.size)

@@ -29,7 +29,7 @@ def photograph(height: int, width: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("given", "inference", "expected"),
     [
-        # specs/simseg_segclip_sseg_groupvit.md §6.2: 500 x 375 at short side 224 and 448
+        # docs/papers/simseg.md §6.2: 500 x 375 at short side 224 and 448
         ((375, 500), Inference(short_side=224, long_side=2048), (224, 299)),
         ((375, 500), Inference(short_side=448, long_side=2048), (448, 597)),
         ((375, 500), Inference(long_side=520), (390, 520)),

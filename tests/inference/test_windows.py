@@ -30,7 +30,7 @@ class Rich(DenseEmbedding):
 
 
 def mmseg_boxes(height: int, width: int, crop: int, stride: int) -> list[Box]:
-    """specs/maskclip_zsseg.md §2.6, by hand."""
+    """docs/papers/maskclip.md §2.6, by hand."""
     count_y = max(height - crop + stride - 1, 0) // stride + 1
     count_x = max(width - crop + stride - 1, 0) // stride + 1
     found = []
@@ -49,7 +49,7 @@ def test_windows_are_mmsegs(height, width, window, stride):
 
 
 def test_the_papers_example_has_two_windows():
-    # specs/simseg_segclip_sseg_groupvit.md §6.2: 448 x 597, window 448, stride 224
+    # docs/papers/simseg.md §6.2: 448 x 597, window 448, stride 224
     assert boxes((448, 597), 448, 224) == [Box(0, 0, 448, 448), Box(0, 149, 448, 597)]
 
 

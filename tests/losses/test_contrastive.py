@@ -29,7 +29,7 @@ def test_it_is_the_mean_of_both_directions_log_loss(scale: float) -> None:
 
 
 def test_its_gradient_in_a_pair_is_softmax_minus_one_hot_of_both_directions() -> None:
-    """The analytic gradient that gradient caching uses (spec simseg §2.4)."""
+    """The analytic gradient that gradient caching uses (docs/papers/simseg.md §2.4)."""
     images, texts = unit(0).requires_grad_(), unit(1)
     info_nce(images, texts, 10.0).backward()
     logits = 10.0 * images.detach() @ texts.T

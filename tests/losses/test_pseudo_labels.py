@@ -52,7 +52,7 @@ def test_masks_count_by_their_share_and_after_they_are_upsampled() -> None:
 
 @pytest.mark.parametrize(("kept", "mean"), [(1, "valid"), (16, "all")])
 def test_the_released_mean_shrinks_with_the_labels(kept: int, mean: str) -> None:
-    """One pixel of sixteen has a label (spec §3.5)."""
+    """One pixel of sixteen has a label (maskclip_plus.md §3.5)."""
     scores = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     targets = torch.full((1, 4, 4), 255)
     targets[0, 2, 1] = 2

@@ -154,7 +154,7 @@ def class_scores(features: np.ndarray, rows: list[np.ndarray], *, unit: bool) ->
 
 
 def filled(labels: np.ndarray, scores: np.ndarray, classes: list[int]) -> np.ndarray:
-    """§3.4: each unlabelled pixel gets the best of the classes that may be there, others keep what they have."""
+    """maskclip_plus.md §3.4: an unlabelled pixel gets the best class that may be there, others keep theirs."""
     upsampled = resize(scores, *labels.shape[1:])
     result = labels.copy()
     for place in zip(*np.nonzero(labels == UNLABELLED), strict=True):

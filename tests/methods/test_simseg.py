@@ -1,4 +1,4 @@
-"""SimSeg against independent readings of spec simseg §2: sorting, numpy, scipy.ndimage, closed forms."""
+"""SimSeg against independent readings of docs/papers/simseg.md: sorting, numpy, scipy.ndimage, closed forms."""
 
 from __future__ import annotations
 

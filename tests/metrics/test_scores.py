@@ -26,7 +26,7 @@ tallies_of_any_size = st.integers(1, 9).flatmap(
 
 
 def zsseg_mean(tallies, among):
-    """Spec 4.11 as it is written: IoU for classes in the truth alone, over the number in truth or prediction."""
+    """ZSSeg's convention as written: IoU for classes in the truth alone, over the number in truth or prediction."""
     hits, extra, missed = tallies
     total, valid = 0.0, 0
     for c in np.flatnonzero(among):
@@ -107,7 +107,7 @@ def test_hiou_is_the_harmonic_mean_of_seen_and_unseen():
 
 @pytest.mark.parametrize(
     ("seen", "unseen", "published"),
-    # maskclip_zsseg 6.4 and 6.5: MaskCLIP+ on VOC (Table 3), ZSSeg on COCO and VOC, SPNet on COCO
+    # docs/results.md, quoted: MaskCLIP+ on VOC (Table 3), ZSSeg on COCO and VOC, SPNet on COCO
     [(88.8, 86.1, 87.4), (39.3, 36.3, 37.8), (83.5, 72.5, 77.5), (20.5, 14.3, 16.8), (79.2, 78.1, 78.6)],
 )
 def test_hiou_reproduces_the_published_tables(seen, unseen, published):

@@ -101,7 +101,7 @@ def resnet_clip() -> tuple[ClipResNet, dict[str, Any]]:
 
 
 def dilated_stage(x: Tensor, weights: dict[str, Tensor], name: str, rates: list[int], pool: int) -> Tensor:
-    """A stage of spec §1.3 with the dilations `rates` and an average pool of the first bottleneck, by its formula."""
+    """A stage of clip.md §1.3, dilated by `rates`, with an average pool of the first bottleneck, by its formula."""
 
     def norm(x: Tensor, bn: str) -> Tensor:
         numbers = [weights[f"{bn}.{kind}"] for kind in ("running_mean", "running_var", "weight", "bias")]

@@ -54,7 +54,7 @@ def test_the_papers_recipes_have_its_words_and_schedule(name: str, steps: int) -
     assert vocabulary.words == benchmark.words
     assert (recipe.steps, recipe.batch_size) == (steps, 16)
     rate = 0.004 if name == "CONTEXT_50_10" else 0.01
-    for done in (0, steps // 3, steps - 1):  # the formula of §3.6
+    for done in (0, steps // 3, steps - 1):  # the formula of maskclip_plus.md §3.6
         formula = (rate - 1e-4) * (1 - done / steps) ** 0.9 + 1e-4
         assert recipe.optimiser.rate * factor(recipe.schedule, done, steps) == pytest.approx(formula)
     if name in ZERO_SHOT:

@@ -57,7 +57,7 @@ def bilateral_features(rgb: np.ndarray, sigma_space: float, sigma_colour: float)
 
 
 def crfs(problems: list[np.ndarray], rgb: np.ndarray) -> list[np.ndarray]:
-    """SimSeg's, with the numbers of the spec (§2.6) written out: each P [L, H, W] to Q."""
+    """SimSeg's, with the numbers of simseg.md §2.6 written out: each P [L, H, W] to Q."""
     both = 3 * normalised_kernel(places(rgb) / 3)
     both += 10 * normalised_kernel(bilateral_features(rgb, 40, 13))
     solved = []

@@ -52,7 +52,7 @@ def test_freezing_everything_is_refused():
 
 
 def test_poly_is_maskclips_formula():
-    # spec 3.6: lr_t = (lr0 - 1e-4) (1 - t/T)^0.9 + 1e-4 with lr0 = 0.01
+    # docs/papers/maskclip_plus.md §3.6: lr_t = (lr0 - 1e-4) (1 - t/T)^0.9 + 1e-4 with lr0 = 0.01
     schedule = Schedule("poly", floor=0.01, power=0.9)
     for step in (0, 1, 700, 1999):
         expected = (0.01 - 1e-4) * (1 - step / 2000) ** 0.9 + 1e-4
@@ -73,7 +73,7 @@ def test_cosine_is_torchs():
 
 
 def test_warmup_rises_from_nothing_and_the_rest_of_the_schedule_follows_it():
-    # SimSeg, spec 2.4: 2.5 % linear from 0, then half a cosine to 0.1
+    # docs/papers/simseg.md §2.4: 2.5 % linear from 0, then half a cosine to 0.1
     schedule = Schedule("cosine", warmup=0.025, floor=0.1)
     factors = [optimiser.factor(schedule, step, 1000) for step in range(1000)]
     assert factors[0] == 0

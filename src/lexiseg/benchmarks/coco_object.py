@@ -1,7 +1,7 @@
 """COCO-Object: 80 objects and everything else, 5,000 photographs.
 
 The conversion that GroupViT released, and everyone uses, takes stuff and also unlabelled pixels as background, so that
-no pixel goes unscored (simseg 6.4). conversion="strict" leaves unlabelled pixels out. The panoptic release, where
+no pixel goes unscored (simseg.md §6.4). conversion="strict" leaves unlabelled pixels out. The panoptic release, where
 the pixel maps are not there, draws a few objects differently."""
 
 from lexiseg.benchmarks._benchmark import Benchmark

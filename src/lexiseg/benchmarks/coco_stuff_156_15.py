@@ -1,4 +1,4 @@
-"""COCO-Stuff zero-shot: 156 seen and 15 unseen classes, 7 things and 8 stuff (maskclip_zsseg 3.3, 4.7)."""
+"""COCO-Stuff zero-shot: 156 seen and 15 unseen classes, 7 things and 8 stuff (maskclip_plus.md §3.3)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

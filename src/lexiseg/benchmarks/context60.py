@@ -1,4 +1,4 @@
-"""Pascal Context with a background: 59 classes, and the other 400 together (simseg 6.3, 6.4)."""
+"""Pascal Context with a background: 59 classes, and the other 400 together (simseg.md §6.3, §6.4)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

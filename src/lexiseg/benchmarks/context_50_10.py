@@ -1,4 +1,4 @@
-"""Pascal Context zero-shot: 49 seen classes and the background, 10 unseen classes (maskclip_zsseg 3.3)."""
+"""Pascal Context zero-shot: 49 seen classes and the background, 10 unseen classes (maskclip_plus.md §3.3)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,7 +1,7 @@
 """Pascal VOC 2012 with its background: 20 objects and everything else, 1,449 photographs.
 
 Background is a scored class; void borders are not scored. GroupViT, SegCLIP, SimSeg and S-Seg report this set, in
-GroupViT's wording (simseg 6.2, 6.3)."""
+GroupViT's wording (simseg.md §6.2, §6.3)."""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

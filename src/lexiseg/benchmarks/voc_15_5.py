@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 zero-shot: 15 seen and 5 unseen objects, background not scored (maskclip_zsseg 3.3, 4.7).
+"""Pascal VOC 2012 zero-shot: 15 seen and 5 unseen objects, background not scored (maskclip_plus.md §3.3).
 
 All 20 classes compete at every pixel (generalised zero-shot)."""
 

@@ -113,7 +113,7 @@ def photometric_distortion(image: Image.Image, random: np.random.Generator) -> I
     """SSD's colour changes, each with probability one half: brightness, contrast, saturation, hue.
 
     Brightness by up to 32 of 255 levels, contrast and saturation by a factor of 0.5 to 1.5, hue by up to 18 of 180
-    half degrees (maskclip spec §3.6). Contrast comes second or last, at even odds.
+    half degrees (docs/papers/maskclip_plus.md §3.6). Contrast comes second or last, at even odds.
     """
     brightness = random.uniform(-32, 32) * (random.random() < 0.5)
     contrast = random.uniform(0.5, 1.5) if random.random() < 0.5 else 1.0

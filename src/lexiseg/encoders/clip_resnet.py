@@ -1,4 +1,4 @@
-"""CLIP's ResNet with an attention pool, which transformers lacks (spec maskclip_zsseg §1.3; names as OpenAI's).
+"""CLIP's ResNet with an attention pool, which transformers lacks (docs/papers/clip.md §1.3; names as OpenAI's).
 
 Letters: B images, L cells of the grid, w width of the stem's last convolution, D embedding, h w grid of stride 32.
 """
@@ -102,7 +102,7 @@ class ClipResNet(nn.Module):
         return maps
 
     def dense(self, images: Tensor, *, positions: bool = False) -> Tensor:
-        """CLIP's own dense output [B, D, h, w]: self-attention of all cells through the pool (spec §2.5).
+        """CLIP's own dense output [B, D, h, w]: self-attention of all cells through the pool (maskclip.md §2.5).
 
         The authors of MaskCLIP leave the pool's position embedding out here; `positions` adds it.
         """

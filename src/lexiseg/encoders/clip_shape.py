@@ -21,7 +21,7 @@ RESNET = "lexiseg_clip_resnet"  # `model_type` of a saved CLIP whose image tower
 
 @dataclass(frozen=True)
 class ClipShape:
-    """A CLIP of OpenAI's kind (spec maskclip_zsseg §1.1).
+    """A CLIP of OpenAI's kind (docs/papers/clip.md §1.1).
 
     image_size: pixels. vision_layers: blocks of a ViT, or bottlenecks in the four stages of a ResNet. patch: pixels,
     None for a ResNet. context: tokens in a row. vocabulary: tokens there are; the last one ends a sentence.

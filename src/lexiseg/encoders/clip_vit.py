@@ -94,7 +94,7 @@ class ClipVit(nn.Module):
         return projected
 
     def dense(self, images: Tensor) -> Tensor:
-        """CLIP's own dense output [B, D, h, w]: every patch token after the last block as it is (spec §2.5)."""
+        """CLIP's own dense output [B, D, h, w]: every patch token after the last block as it is (maskclip.md §2.5)."""
         tokens, grid = self.tokens(images)
         vectors = self.project(self.last_block(tokens, None)[:, 1:])  # [B, L, D]
         return vectors.mT.reshape(len(vectors), -1, *grid)

@@ -40,7 +40,7 @@ def read_file(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
 
 
 def infer_shape(tensors: Mapping[str, Tensor], source: Path) -> ClipShape:
-    """The model that tensors with OpenAI's names belong to (spec maskclip_zsseg §1.1).
+    """The model that tensors with OpenAI's names belong to (docs/papers/clip.md §1.1).
 
     Raises `WeightsError` that names the tensors that would tell and are missing.
     """

@@ -14,7 +14,7 @@ __all__ = ["resize_positions"]
 def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """The table of a square grid [1 + G², W], class row first, for `grid` [1 + h·w, W].
 
-    Bicubic, align_corners False, no antialiasing, in float32 (spec maskclip_zsseg §2.3). The released MaskCLIP decides
+    Bicubic, align_corners False, no antialiasing, in float32 (maskclip.md §2.3). The released MaskCLIP decides
     by the number of tokens and so leaves a 7x28 grid of a 14x14 table as it is; here either side that differs counts.
     """
     side = math.isqrt(len(table) - 1)

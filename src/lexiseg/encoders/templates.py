@@ -1,4 +1,4 @@
-"""Prompt templates as data: sentences with {} where the word goes (spec maskclip_zsseg §1.8)."""
+"""Prompt templates as data: sentences with {} where the word goes (docs/papers/clip.md §1.8)."""
 
 from __future__ import annotations
 

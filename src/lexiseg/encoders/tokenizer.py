@@ -1,4 +1,4 @@
-"""Sentences as rows of token ids, the way CLIP's text tower wants them (spec maskclip_zsseg §1.7)."""
+"""Sentences as rows of token ids, the way CLIP's text tower wants them (docs/papers/clip.md §1.7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """SimSeg's towers: a ViT of the AugReg kind and BERT, each followed by one linear map into the common space (§2.1).
 
 They start from the two pretrained towers, or from one file in the layout that SimSeg's authors released, which is also
-the layout they are saved in. Sections: spec simseg. Letters as in `token_towers`, W width of a tower.
+the layout they are saved in. Sections (§): docs/papers/simseg.md. Letters as in `token_towers`, W width of a tower.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What the authors of each method measured with, as tables: a row for each benchmark. Values only.
 
-Sections are those of our notes on the papers and their code: "maskclip" is MaskCLIP and ZSSeg, "simseg" is SimSeg,
-SegCLIP, S-Seg and GroupViT, "field" is everything else. A setting that no paper and no code states is left to the
-method's default, and the source says so.
+Sections (§) are those of the pages in docs/papers. A setting that no paper and no code states is left to the method's
+default, and the source says so.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _MMSEG: Mapping[str, Any] = {
 MASKCLIP = Study(
     method="maskclip",
     name="released",
-    source="maskclip 2.2 (sizes), 2.9 (class names, templates): paper, Table 1, and the model zoo",
+    source="maskclip.md §2.2 (sizes), §2.9 (class names, templates): paper, Table 1, and the model zoo",
     variants=("vit-b16", "rn50", "rn50x16"),
     preset="released",
     rows={
@@ -44,7 +43,7 @@ MASKCLIP = Study(
 MASKCLIP_PAPER = Study(
     method="maskclip",
     name="paper",
-    source="maskclip 2.12: the text says 512 x 512 and does not state the normalisation",
+    source="maskclip.md §2.12: the text says 512 x 512 and does not state the normalisation",
     variants=("vit-b16", "rn50"),
     preset="paper",
     rows={"context59": row("maskclip"), "coco_stuff171": row("maskclip")},
@@ -54,7 +53,7 @@ MASKCLIP_PAPER = Study(
 TRAINING_FREE = Study(
     method="maskclip",
     name="training_free",
-    source="field 2.6: sizes, windows, word list, posterior threshold 0.1 and logit scale 40 of SCLIP and NACLIP; "
+    source="sizes, windows, word list, posterior threshold 0.1 and logit scale 40 of SCLIP and NACLIP; "
     "that context60 asks for the literal word is our reading",
     variants=(),
     settings={
@@ -81,7 +80,7 @@ TRAINING_FREE = Study(
 MASKCLIP_PLUS = Study(
     method="maskclip_plus",
     name="released",
-    source="maskclip 3.3 (splits), 3.6 (the test pipeline of 2.2)",
+    source="maskclip_plus.md §3.3 (splits), §3.6 (the test pipeline of maskclip.md §2.2)",
     variants=("deeplabv2-r50", "deeplabv2-r101", "deeplabv3plus-r101"),
     settings=_MMSEG,
     rows={
@@ -100,7 +99,7 @@ MASKCLIP_PLUS = Study(
 ZSSEG = Study(
     method="zsseg",
     name="released",
-    source="maskclip 4.3 (sizes, dataset names as prompts), 4.5 (ensemble weight, mask threshold, prompts)",
+    source="ZSSeg's code: sizes, data-set names as prompts; per data set ensemble weight, mask threshold, prompts",
     variants=("rn101",),
     settings={"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "short_side": 512, "long_side": 2048},
     rows={
@@ -119,7 +118,7 @@ ZSSEG = Study(
 SIMSEG = Study(
     method="simseg",
     name="released",
-    source="simseg 2.5 (algorithm), 6.2 (protocol), 6.3 (class names)",
+    source="simseg.md §2.5 (algorithm), §6.2 (protocol), §6.3 (class names)",
     variants=("vit-s16", "vit-b16"),
     preset="released",
     settings={"size": (288, 288), "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "templates": "imagenet80"},
@@ -145,7 +144,7 @@ _SEGCLIP: Mapping[str, Any] = {
 SEGCLIP = Study(
     method="segclip",
     name="released",
-    source="simseg 3.8: thresholds of the released configurations",
+    source="SegCLIP: thresholds of the released configurations; simseg.md §6.2",
     variants=("vit-b16",),
     settings=_SEGCLIP,
     rows={
@@ -158,7 +157,7 @@ SEGCLIP = Study(
 SEGCLIP_PAPER = Study(
     method="segclip",
     name="paper",
-    source="simseg 3.8: the paper's threshold on VOC; which of the two gave the published 52.6 is not said",
+    source="SegCLIP: the paper's threshold on VOC; which of the two gave the published 52.6 is not said",
     variants=("vit-b16",),
     settings=_SEGCLIP,
     rows={"voc21": row("groupvit", product_threshold=0.75)},
@@ -179,7 +178,7 @@ _GROUPVIT: Mapping[str, Any] = {
 GROUPVIT = Study(
     method="groupvit",
     name="released",
-    source="simseg 5.5, 6.2: thresholds of the released configurations",
+    source="GroupViT: thresholds of the released configurations; simseg.md §6.2",
     variants=("cc-yfcc", "cc-redcaps"),
     settings=_GROUPVIT,
     rows={
@@ -192,7 +191,7 @@ GROUPVIT = Study(
 GROUPVIT_PAPER = Study(
     method="groupvit",
     name="paper",
-    source="simseg 5.5: the paper's thresholds",
+    source="GroupViT: the paper's thresholds",
     variants=("cc-yfcc", "cc-redcaps"),
     settings=_GROUPVIT,
     rows={
@@ -205,7 +204,7 @@ GROUPVIT_PAPER = Study(
 S_SEG = Study(
     method="s_seg",
     name="paper",
-    source="simseg 4.6: GroupViT's pipeline; templates are a guess, and the thresholds of the sets with a background "
+    source="S-Seg names GroupViT's pipeline; templates are a guess, and the thresholds of the sets with a background "
     "are not published: choose background_threshold on the training split",
     variants=("swin-s",),
     settings=_GROUPVIT,

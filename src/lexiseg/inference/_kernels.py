@@ -1,7 +1,7 @@
 """The decoder's inner loops in numba; imported only where numba is installed.
 
 Bilinear interpolation stays within the corners of its cell. So a class whose largest corner is below the largest of
-all classes' smallest corners cannot win anywhere in the cell, and is not looked at (specs/performance.md §3). The
+all classes' smallest corners cannot win anywhere in the cell, and is not looked at. The
 softmax needs no exponential per pixel either: along a row a logit is linear in x, so its exponential is multiplied by
 the same number at each step; four exponentials per class and tile do for up to 16 x 16 pixels.
 

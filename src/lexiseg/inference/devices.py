@@ -47,7 +47,7 @@ def dtype(given: str | torch.dtype = "auto", on: torch.device | None = None) -> 
     """ "auto" is the fastest precision that device `on` has instructions for: half precision where it pays, else fp32.
 
     fp16 rounds eight times finer than bf16 at the same speed where there is hardware for it (GPUs, CPUs with
-    AMX-FP16); on other CPUs it is slower than fp32, and bf16 needs AMX or AVX512-BF16 (specs/performance.md §1).
+    AMX-FP16); on other CPUs it is slower than fp32, and bf16 needs AMX or AVX512-BF16.
     """
     if isinstance(given, torch.dtype):
         if given not in _DTYPES.values():

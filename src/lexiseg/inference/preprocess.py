@@ -25,7 +25,7 @@ Size = tuple[int, int]
 def target_size(height: int, width: int, inference: Inference) -> Size:
     """(height, width) of the network's input for a photograph of `height` x `width` pixels.
 
-    The arithmetic of mmseg (specs/maskclip_zsseg.md §2.2), then both sides to the nearest multiple of
+    The arithmetic of mmseg (docs/papers/maskclip.md §2.2), then both sides to the nearest multiple of
     `inference.multiple`, at least one. One bound is ours: a photograph that would be *enlarged* beyond
     MAX_UPSCALED_ASPECT x short_side² pixels (a 1 x 5000 strip, say) is enlarged to that area only.
     """

@@ -2,7 +2,7 @@
 
 Two ways back. Features: the windows' embeddings are averaged on one grid, which is then classified like any other.
 Logits: each window is classified, brought to the window's pixels, summed and divided by the coverage; that is the
-order of mmseg's `slide` mode (specs/maskclip_zsseg.md §2.6), which the papers' numbers were made with.
+order of mmseg's `slide` mode (docs/papers/maskclip.md §2.6), which the papers' numbers were made with.
 """
 
 from __future__ import annotations

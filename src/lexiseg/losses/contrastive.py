@@ -10,7 +10,7 @@ __all__ = ["info_nce"]
 
 
 def info_nce(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
-    """Symmetric InfoNCE: the mean of image-to-text and text-to-image cross-entropy (spec simseg §2.3).
+    """Symmetric InfoNCE: the mean of image-to-text and text-to-image cross-entropy (docs/papers/simseg.md §2.3).
 
     images, texts: unit vectors [B, D]; row i of one belongs to row i of the other, all other rows are negatives.
     scale: cosines times this are logits (one over the temperature).

@@ -28,7 +28,7 @@ def fill(
     confidence: float | None = None,
     everywhere: bool = False,
 ) -> Tensor:
-    """Label maps [B, H, W] whose unlabelled pixels have the best class of `result` (maskclip spec §3.4).
+    """Label maps [B, H, W] whose unlabelled pixels have the best class of `result` (docs/papers/maskclip_plus.md §3.4).
 
     places: the label that each channel of `result` stands for.
     confidence: unlabelled pixels whose posterior is below it become `ignore`; with `everywhere` all pixels whose best

@@ -5,10 +5,10 @@ Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022.
 CLIP pools its image with one attention layer, whose result is a weighted sum of F(v_i), one for each place i (Eq. 3-4).
 Each F(v_i) therefore lies where the text vectors lie, so the sum is left out and each place is compared with the words.
 Nothing is trained; two refinements use what else the layer knows: key smoothing lets places with like keys agree
-(Eq. 5), prompt denoising removes the classes that are likely nowhere in the image (end of §3.3).
+(Eq. 5), prompt denoising removes the classes that are likely nowhere in the image (end of the paper's section 3.3).
 
-Where the paper and the authors' code disagree, `Config` and `Inference` choose (§: spec maskclip_zsseg); the presets
-"paper", "released" and "lexiseg" hold one column each.
+Where the paper and the authors' code disagree, `Config` and `Inference` choose (§: docs/papers/maskclip.md); the
+presets "paper", "released" and "lexiseg" hold one column each.
 
     setting                  paper (its text)     released (the code)                 lexiseg (the default)
     last_block               value + residual     value + residual + last FFN  §2.3   as released: CLIP less one thing
@@ -213,7 +213,7 @@ REMOVED = -100.0  # the cosine of a class that prompt denoising took out, as rel
 
 
 def denoise(logits: Tensor, classifier: TextClassifier, config: Config) -> Tensor:
-    """Prompt denoising (end of §3.3 of the paper; §2.8): classes that are likely at no cell are removed from all."""
+    """Prompt denoising (paper, end of section 3.3; §2.8): classes that are likely at no cell are removed from all."""
     best = logits.softmax(dim=1).amax(dim=(2, 3))  # [B, C]
     kept = best >= config.prompt_denoising_threshold
     kept = kept | ~kept.any(dim=1, keepdim=True)  # where nothing is likely, nothing is a distractor
@@ -292,7 +292,7 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 OFFICIAL = "official:"  # weights that only come as OpenAI's file: transformers has no CLIP ResNet
 
-OFFICIAL_FILES = {  # SHA-256, §1.1
+OFFICIAL_FILES = {  # SHA-256, clip.md §1.1
     "RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
     "RN101.pt": "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
     "RN50x4.pt": "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd",

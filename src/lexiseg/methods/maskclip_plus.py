@@ -1,6 +1,6 @@
 """MaskCLIP+: an ordinary segmentation network learns from what a frozen teacher sees, and keeps the words.
 
-Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, §3.4.
+Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, section 3.4.
 
 MaskCLIP is tied to CLIP's image tower. So its labels become the training labels of a network that was made to segment:
 the student sees the same augmented picture and learns them wherever nobody labelled a pixel. Its classifier is the
@@ -11,13 +11,13 @@ matrix T of text vectors, never trained, so a class is still a word. Later the s
     adapted DeepLab   the holes stay holes (`guided` off): what an ordinary network makes of words it was never shown
 
 The teacher is any `Segmenter`, and any data with UNLABELLED pixels will do. What the paper tried first and saw fail
-(§3.2, Eq. 1-2) is here too: CLIP's own tower as the backbone (`student`), and classifier weights M(t) (`mapper`).
+(Sec. 3.2, Eq. 1-2) is here too: CLIP's own tower as the backbone (`student`), and classifier weights M(t) (`mapper`).
 
 Words that a student was not trained on go through the text tower that was saved with it. Their vectors lie where those
 of the trained words do, but nothing taught the network to tell them apart: expect labels for synonyms and for words
 near a trained one, and little else. A warning says which words these are.
 
-Where the paper and the authors' code disagree, `Config`, `Inference` and `Training` choose (§: spec maskclip_zsseg):
+Where the paper and the authors' code disagree, `Config`, `Inference` and `Training` choose (§: maskclip_plus.md):
 
     setting          paper (its text)             released (the code)                     lexiseg (the default)
     classifier       MaskCLIP's: a scaled cosine  raw features, no temperature  §3.2      as released

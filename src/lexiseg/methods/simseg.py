@@ -1,13 +1,14 @@
 """SimSeg: a vanilla CLIP segments once its training stops aligning everything with everything.
 
-Yi, Cui, Wu, Yang and Lu, "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 2023.
+Yi, Cui, Wu, Yang, Yoshie and Lu, "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 2023.
 
 A CLIP that is driven by one vector per image and text learns from wherever it finds a hint, so its patches do not say
 where an object is. Locality-driven alignment (LoDA) makes that vector sparse: each channel is the mean of its own k
 largest patches (k = 5) or words (k = 1), so that only the few places that carry a meaning are aligned. Nothing else is
 new in training. To segment, each class that an image probably shows gets a mask of its own from its patches' cosines.
 
-The text of the paper at hand ends after its introduction; the method is as its authors' code has it (§: spec simseg).
+The text of the paper at hand ends after its introduction; the method is as its authors' code has it (§:
+docs/papers/simseg.md).
 `Config` and `Inference` choose where that code does what nobody would choose; presets hold one column each.
 
     setting            paper, released                                  lexiseg (the default)
@@ -353,7 +354,7 @@ def _close(masks: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Training:
-    """masked_text: leave padding out of the texts' pooling. The released models were trained without (§1, fact 3)."""
+    """masked_text: leave padding out of the texts' pooling. The released models were trained without (§2.4)."""
 
     masked_text: bool = False
 

@@ -3,7 +3,7 @@
     rows     the class of the ground truth, 0 to C - 1
     columns  the class predicted, 0 to C - 1, and in column C the pixels predicted to be none of the classes
 
-It is summed over the whole data set before anything is divided (specs: maskclip_zsseg 2.10, simseg 6.1), so shards and
+It is summed over the whole data set before anything is divided (maskclip.md §2.10, simseg.md §6.1), so shards and
 processes add up to the same integers in any order. Beside it stand the tallies of each image, for the bootstrap.
 """
 

@@ -27,7 +27,7 @@ def label_proposals(masks: ArrayLike, truth: ArrayLike, classes: int, *, assign:
     truth: [H, W]; 255 and 65535 are ignored.
     assign: "hard", the class of the largest overlap (the paper), or "soft", IoUs that sum to 1 (the released code).
 
-    A pixel takes the class with the largest sum of weight times mask (spec maskclip_zsseg 4.10); where all are 0 it
+    A pixel takes the class with the largest sum of weight times mask, as in ZSSeg; where all are 0 it
     stays unlabelled. Raises `DataError` for shapes that do not fit.
     """
     masks = np.asarray(masks, dtype=np.float32)

@@ -3,9 +3,9 @@
 `tallies` are true positives, false positives and false negatives in pixels, [..., 3, C]; leading dimensions (bootstrap
 replicates, images) pass through. Which classes a mean leaves out is the one convention that changes numbers silently:
 
-    present_or_predicted  classes without a pixel in truth and prediction are left out (mmsegmentation, spec
-                          maskclip_zsseg 2.10). ZSSeg sums the IoU over the classes in the truth and divides by the
-                          number of classes in truth or prediction (4.11): the same number, as a class that is only
+    present_or_predicted  classes without a pixel in truth and prediction are left out (mmsegmentation,
+                          maskclip.md §2.10). ZSSeg sums the IoU over the classes in the truth and divides by the
+                          number of classes in truth or prediction: the same number, as a class that is only
                           predicted has IoU 0. The two differ per class alone: there ZSSeg writes NaN for that 0.
     present               classes without a pixel in the truth are left out, predicted or not
     all                   every class counts, with 0 where it has no pixel at all
@@ -58,7 +58,7 @@ def accuracy(tallies: ArrayLike) -> Fractions:
 def mean_iou(tallies: ArrayLike, *, among: Flags | None = None, average: str = "present_or_predicted") -> Fractions:
     """Mean of `iou` over the classes that `average` counts [...]; `among` [C] keeps a subset of them.
 
-    All classes compete for the pixels whatever the subset is (generalised zero-shot, spec maskclip_zsseg 4.11).
+    All classes compete for the pixels whatever the subset is (generalised zero-shot).
     """
     hits, extra, missed = _parts(tallies)
     counted = _counted(hits, extra, missed, average=average) & _chosen(among, hits.shape[-1])

@@ -33,7 +33,7 @@ PROBE = 448  # pixels: a multiple of the cells of all backbones, 14 and 32 among
 class ClipBackbone(nn.Module):
     """A CLIP image tower without its pooling: images [B, 3, H, W] -> maps, the last one [B, W or D, h, w].
 
-    config: a CLIP's, as `Clip` keeps it. read_out: whether the map is what MaskCLIP reads out (spec maskclip_zsseg
+    config: a CLIP's, as `Clip` keeps it. read_out: whether the map is what MaskCLIP reads out (maskclip.md
         §2.3, §2.4), of D channels; else a ViT gives its last block's tokens after their LayerNorm, and a ResNet the
         maps of its four stages. output_stride: 8, 16 or 32 pixels per cell of a ResNet's last map; below 32 its last
         stages are dilated. A ViT's cells are its patches. finest: pixels per cell; a ResNet's maps with smaller cells

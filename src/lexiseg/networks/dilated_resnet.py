@@ -1,6 +1,6 @@
 """The ResNet that DeepLab and PSPNet stand on, the strides of its last stages traded for dilation.
 
-Spec maskclip_zsseg §3.2. Names of the tensors as torchvision's and mmsegmentation's. Letters: B images, w width.
+maskclip_plus.md §3.2. Names of the tensors as torchvision's and mmsegmentation's. Letters: B images, w width.
 """
 
 from __future__ import annotations

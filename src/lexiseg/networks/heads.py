@@ -45,7 +45,7 @@ def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class DeepLabV2Head(nn.Module):
-    """Four dilated 3x3 convolutions of the last map side by side, summed after their ReLUs (spec maskclip_zsseg §3.2).
+    """Four dilated 3x3 convolutions of the last map side by side, summed after their ReLUs (maskclip_plus.md §3.2).
 
     The result is therefore nowhere negative.
     """
@@ -63,7 +63,7 @@ class DeepLabV2Head(nn.Module):
 
 
 class DeepLabV3PlusHead(nn.Module):
-    """Separable atrous pyramid on the last map, refined at the resolution of the first (spec maskclip_zsseg §3.2)."""
+    """Separable atrous pyramid on the last map, refined at the resolution of the first (maskclip_plus.md §3.2)."""
 
     level = 0
     reads = "first and last"

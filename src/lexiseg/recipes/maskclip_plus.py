@@ -6,7 +6,7 @@ RECIPE is the user's job: your words and a folder of photographs in, a small fas
 
 MINI is the same on the photographs of this project, TOY on drawn scenes. FROM_RESNET made maskclip_plus/mini: it begins
 with a small CLIP-ResNet (`lexiseg train mini_clip/resnet`), as the paper's students begin with ImageNet's. The others
-are the paper's, at its scale (spec maskclip_zsseg §3.4-3.6), and have not been run here: annotation-free on VOC20,
+are the paper's, at its scale (maskclip_plus.md §3.4-3.6), and have not been run here: annotation-free on VOC20,
 CONTEXT59, COCO_STUFF171, ADE150, CITYSCAPES19 and WEB photographs, zero-shot on VOC_15_5, CONTEXT_50_10 and
 COCO_STUFF_156_15, where the student labels itself after a tenth of the steps. RELEASED and RELEASED_VOC_15_5 are one of
 each as the authors' code has it: a ResNet-50 for the ViT's student, ImageNet's statistics for CLIP, the truth's ignored

@@ -1,7 +1,7 @@
 """SimSeg: CLIP with locality-driven alignment, on CC3M and CC12M as its author trained it.
 
 RECIPE has the settings that its author named when asked why the published configuration does not reproduce the paper;
-RELEASED is that configuration (spec simseg §2.4). MINI is the same idea on the miniature pairs, TOY on drawn scenes.
+RELEASED is that configuration (simseg.md §2.4). MINI is the same idea on the miniature pairs, TOY on drawn scenes.
 FROM_CLIP made simseg/mini: it goes on from the embedded CLIP, whose lower half both models share.
 """
 

@@ -32,7 +32,7 @@ __all__ = ["SIMSEG", "Config", "dense_crf", "refine"]
 
 @dataclass(frozen=True)
 class Config:
-    """The defaults are those of SimSeg's released evaluation (specs/simseg_segclip_sseg_groupvit.md §2.6).
+    """The defaults are those of SimSeg's released evaluation (docs/papers/simseg.md §2.6).
 
     iterations: of mean-field inference.
     smoothness_weight, appearance_weight: w_s and w_a.

@@ -5,7 +5,7 @@
     3  embed every piece again, on the same random numbers, and propagate <gradient, embedding> backwards
 
 The result equals the plain batch to rounding, for one more forward pass. It is what SimSeg's training needs for its
-batch of 4,096 (spec 2.4). Batch normalisation sees pieces, so with it the two are not equal.
+batch of 4,096 (docs/papers/simseg.md §2.4). Batch normalisation sees pieces, so with it the two are not equal.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The 19 corruptions of ImageNet-C, 5 severities each, for photographs of any size (Hendrycks & Dietterich 2019).
 
 Kinds and parameters are the published ones, which are in pixels of the photograph as it was decoded: MaskCLIP's study
-(Table 1b, spec maskclip_zsseg 2.11) corrupts before it resizes. The functions are this project's own
+(Table 1b, maskclip.md §2.11) corrupts before it resizes. The functions are this project's own
 (`kinds`), and differ from the published code where that is tied to 224 x 224 pixels, to unseeded random
 numbers or to OpenCV and ImageMagick:
 

@@ -63,7 +63,7 @@ class Relabelling:
 
     ignore: the data set's value for pixels that do not count.
     hidden: classes that become `ignore`, for training on seen classes only.
-    suppressed: classes that become UNLABELLED, for pseudo-labels to fill (maskclip spec §3.3).
+    suppressed: classes that become UNLABELLED, for pseudo-labels to fill (docs/papers/maskclip_plus.md §3.3).
     """
 
     ignore: int = 255
@@ -163,11 +163,11 @@ class DenseAugmentation:
 
 
 MASKCLIP_PLUS = DenseAugmentation()
-"""VOC, COCO-Stuff and ADE (maskclip spec §3.6). Context has crop 480 and scale (520, 520), Cityscapes crop (512, 1024)
-and scale (2048, 1024). The authors resize without antialiasing."""
+"""VOC, COCO-Stuff and ADE (maskclip_plus.md §3.6). Context has crop 480 and scale (520, 520), Cityscapes crop
+(512, 1024) and scale (2048, 1024). The authors resize without antialiasing."""
 
 ZSSEG = DenseAugmentation(crop=(640, 640), short_sides=tuple(range(320, 961, 64)), most_of_one=1.0, pad=128)
-"""COCO-Stuff (maskclip spec §4.3). VOC has crop 512 and `longest` 2048. Not normalised differently: ImageNet's."""
+"""ZSSeg's on COCO-Stuff. VOC has crop 512 and `longest` 2048. Not normalised differently: ImageNet's."""
 
 
 class DenseSource:

@@ -46,7 +46,7 @@ def tag(caption: str) -> list[tuple[str, Kind]]:
 
 
 def word_prompts(caption: str, random: np.random.Generator, *, templates: Sequence[str], count: int = 3) -> list[str]:
-    """`count` sentences for the multi-label loss of GroupViT (spec simseg §5.4).
+    """`count` sentences for the multi-label loss of GroupViT (docs/papers/simseg.md §5.4).
 
     At most `count` of the caption's nouns and verbs, without replacement, each in a random one of `templates`
     (sentences with {} where the word goes); the caption itself fills up what is missing.
@@ -70,7 +70,7 @@ class Tokenizer(Protocol):
 
 @dataclass(frozen=True)
 class WordPieceNoise:
-    """SimSeg's caption augmentation (spec simseg §2.4): each token is kept, masked, replaced or, else, deleted.
+    """SimSeg's caption augmentation (simseg.md §2.4): each token is kept, masked, replaced or, else, deleted.
 
     A comment of the authors says that the last 8 % are kept; their code deletes them, and so does this.
 
