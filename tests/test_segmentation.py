@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -202,7 +203,10 @@ def test_the_json_beside_a_label_map_explains_every_pixel(tmp_path: Path) -> Non
     result = segmentation(warnings=("'dog' is far from everything the model has seen",))
     result.save(tmp_path / "street.photo.png")
     facts = json.loads((tmp_path / "street.photo.json").read_text())
+    told = {key: facts.pop(key) for key in ("made_by", "made_with", "sha256")}
     assert facts == json.loads(json.dumps(result.to_json()))
+    assert told["made_by"] == f"lexiseg {lexiseg.__version__}"
+    assert told["sha256"] == hashlib.sha256((tmp_path / "street.photo.png").read_bytes()).hexdigest()
     assert facts["classes"][0] == {
         "label": 0,
         "name": "road",
@@ -213,7 +217,6 @@ def test_the_json_beside_a_label_map_explains_every_pixel(tmp_path: Path) -> Non
     assert [row["name"] for row in facts["classes"]] == list(WORDS.names)
     assert facts["unlabelled"] == {"label": 255, "colour": "#707070", "area": result.unlabelled_area}
     assert (facts["model"], facts["settings"]) == ("maskclip/mini", result.settings)
-    assert facts["version"] == lexiseg.__version__
     assert (facts["size"], facts["background"]) == ([37, 53], ["wall"])
     assert facts["warnings"] == list(result.warnings)
 
@@ -244,20 +247,64 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, name:
         segmentation().save(tmp_path / "file" / name)
 
 
-def test_a_result_without_its_png_is_never_taken_for_a_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failing", [".png", ".json"])
+def test_where_one_of_two_files_cannot_be_written_the_old_pair_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
-    write = Path.write_bytes
+    segmentation(300).save(tmp_path / "a.png")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    write_bytes, write_text = Path.write_bytes, Path.write_text
 
-    def full_disk(path: Path, data: bytes) -> int:
-        if path.suffix == ".png":
+    def full_disk(path: Path, data: Any, **options: Any) -> int:
+        if path.suffix == failing:
             raise OSError(28, "No space left on device")
-        return write(path, data)
+        return write_bytes(path, data) if isinstance(data, bytes) else write_text(path, data, **options)
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(Path, "write_text", full_disk)
     with pytest.raises(OutputError, match="No space left"):
         segmentation().save(tmp_path / "a.png")
-    assert {path.name for path in tmp_path.iterdir()} == {"a.json"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_new_words_beside_an_old_label_map_are_refused(tmp_path: Path) -> None:
+    """What a kill between the two renames, or two processes that write one name, leave behind."""
+    segmentation().save(tmp_path / "a.png")
+    segmentation(300).save(tmp_path / "b.png")
+    (tmp_path / "b.json").rename(tmp_path / "a.json")
+    with pytest.raises(DataError, match=r"not the label map that a\.json was written with"):
+        Segmentation.load(tmp_path / "a.png")
+
+
+def test_an_edited_label_map_is_read_on_request(tmp_path: Path) -> None:
+    result = segmentation()
+    result.save(tmp_path / "a.png")
+    corrected = np.zeros_like(result.labels)
+    Image.fromarray(corrected).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match="edited=True"):
+        Segmentation.load(tmp_path / "a.png")
+    assert (Segmentation.load(tmp_path / "a.png", edited=True).labels == corrected).all()
+
+
+@pytest.mark.parametrize(("target", "foreign"), [("a.png", "a.json"), ("a.png", "a.png"), ("a.npz", "a.npz")])
+def test_a_file_that_lexiseg_did_not_write_is_never_replaced(tmp_path: Path, target: str, foreign: str) -> None:
+    content = b'{"shapes": [{"label": "hand drawn"}]}'
+    (tmp_path / foreign).write_bytes(content)
+    with pytest.raises(OutputError, match=f"{foreign} exists and lexiseg did not write it"):
+        segmentation().save(tmp_path / target)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
+
+
+def test_a_data_set_of_one_image_is_read_by_pycocotools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pycocotools.coco import COCO
+
+    result = segmentation()
+    (tmp_path / "a.json").write_text(json.dumps(result.to_coco("a.jpg")))
+    coco = COCO(str(tmp_path / "a.json"))
+    assert [coco.cats[label]["name"] for label in sorted(coco.cats)] == list(result.names)
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        assert (coco.annToMask(annotation) == result.mask(annotation["category"])).all()
+    assert coco.loadImgs([1])[0]["height"] == result.labels.shape[0]
 
 
 def test_label_maps_larger_than_pillows_limit_for_photographs_are_read(

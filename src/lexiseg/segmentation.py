@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from lexiseg import files
 from lexiseg.errors import DataError, OutputError, SettingError
+from lexiseg.formats import origin, png
 from lexiseg.formats.palette import UNLABELLED, colours
 from lexiseg.vocabulary import Vocabulary
 
@@ -154,14 +156,28 @@ class Segmentation:
         means = {label: float(self._score_sums[label] / self._pixels[label]) for label in names}
         return coco.encode(self.labels, names, means)
 
+    def to_coco(self, file_name: str) -> dict[str, Any]:
+        """A COCO data set of one image, which `pycocotools.COCO` loads: `to_coco_rle` with its image and categories.
+
+        file_name: of the photograph.
+        """
+        height, width = self._size
+        annotations = [
+            {"id": number, "image_id": 1, "iscrowd": 0, **annotation}
+            for number, annotation in enumerate(self.to_coco_rle(), start=1)
+        ]
+        return {
+            "info": {"description": "made by lexiseg"},
+            "images": [{"id": 1, "file_name": file_name, "height": height, "width": width}],
+            "categories": [{"id": label, "name": name} for label, name in enumerate(self.names)],
+            "annotations": annotations,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Everything but the pixels: what stands beside a saved label map, and what `load` needs to read it."""
-        from lexiseg import __version__
-
         vocabulary = self.vocabulary
         rows = zip(vocabulary.names, vocabulary.words, self._colours, self.areas().values(), strict=True)
         return {
-            "version": __version__,
             "model": self.model,
             "settings": dict(self.settings),
             "size": list(self._size),
@@ -176,24 +192,28 @@ class Segmentation:
             "warnings": list(self.warnings),
         }
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, made_with: str = "") -> None:
         """Writes what `load` reads back.
 
         "x.png": the label map as a PNG whose pixels are the labels, with a palette (16-bit grey above 255 classes), and
         everything else but the scores in "x.json" beside it. "x.npz": labels, scores and the rest in one file,
         uncompressed.
 
-        Raises `OutputError` for any other suffix, or where the file cannot be written.
+        made_with: a hash of all that decided the result, for a later run to recognise it by.
+
+        Raises `OutputError` for any other suffix, where the file cannot be written, and where it would take the place
+        of a file that lexiseg did not write.
         """
         path = Path(path)
-        # default=str: a path among the settings must not lose the result
-        facts = json.dumps(self.to_json(), indent=1, ensure_ascii=False, default=str)
         match path.suffix.lower():
             case ".png":
-                files.write_text(path.with_suffix(".json"), facts + "\n")
-                self._write_png(path)  # last: where there is a PNG, its JSON is there too
+                self._save_png(path, made_with)
             case ".npz":
-                arrays: dict[str, Any] = {"labels": self.labels, "facts": np.array(facts)}
+                _refuse_foreign(path)
+                arrays: dict[str, Any] = {
+                    "labels": self.labels,
+                    "facts": np.array(self._facts(origin.stamp(made_with))),
+                }
                 if self.scores is not None:
                     arrays["scores"] = self.scores
                 with files.atomic(path) as temporary, temporary.open("wb") as file:
@@ -202,14 +222,24 @@ class Segmentation:
                 raise OutputError(f"a segmentation is saved as .png or .npz, not {suffix!r}; rename {path}")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Segmentation:
-        """Reads what `save` wrote; raises `DataError` where that is missing, damaged or something else."""
+    def load(cls, path: str | os.PathLike[str], *, edited: bool = False) -> Segmentation:
+        """Reads what `save` wrote.
+
+        edited: take a label map that another program has changed since.
+
+        Raises `DataError` where the file is missing, damaged or something else, and where the label map is not the one
+        that the JSON beside it was written with.
+        """
         path = Path(path)
         try:
             labels, scores, facts = _read_npz(path) if path.suffix.lower() == ".npz" else _read_png(path)
+            if not edited and path.suffix.lower() != ".npz":
+                _check_pair(path, facts)
             words = {row["name"]: row["words"] for row in facts["classes"]}
             vocabulary = Vocabulary.from_json({**facts, "classes": words})
             return cls(labels, scores, vocabulary, facts["model"], facts["settings"], tuple(facts["warnings"]))
+        except DataError:
+            raise
         except Exception as error:  # a damaged file fails in many ways
             raise DataError(f"{path} is not a saved segmentation: {error}; make it with Segmentation.save") from error
 
@@ -258,14 +288,27 @@ class Segmentation:
         shares.sort(key=lambda share: -share[2])
         return [LegendRow(name, (red, green, blue), area) for name, (red, green, blue), area in shares if area]
 
-    def _write_png(self, path: Path) -> None:
-        from lexiseg.formats import png
+    def _save_png(self, path: Path, made_with: str) -> None:
+        """Both files are complete before either takes its place, and the JSON tells which label map is its own."""
+        beside = origin.sidecar(path)
+        _refuse_foreign(path)
+        _refuse_foreign(beside)
+        content = png.encode(self.labels, self._palette(), texts=origin.png_texts(made_with))
+        told = origin.stamp(made_with) | {"sha256": hashlib.sha256(content).hexdigest()}
+        with files.atomic(beside) as facts, files.atomic(path) as pixels:
+            facts.write_text(self._facts(told) + "\n", encoding="utf-8")
+            pixels.write_bytes(content)
 
-        palette = None
-        if self.labels.dtype == np.uint8:
-            palette = np.full((256, 3), UNLABELLED, np.uint8)
-            palette[: len(self.names)] = self._colours
-        files.write_bytes(path, png.encode(self.labels, palette))
+    def _facts(self, told: Mapping[str, str]) -> str:
+        # default=str: a path among the settings must not lose the result
+        return json.dumps({**told, **self.to_json()}, indent=1, ensure_ascii=False, default=str)
+
+    def _palette(self) -> npt.NDArray[np.uint8] | None:
+        if self.labels.dtype != np.uint8:
+            return None
+        palette = np.full((256, 3), UNLABELLED, np.uint8)
+        palette[: len(self.names)] = self._colours
+        return palette
 
 
 def _hex(colour: Iterable[int]) -> str:
@@ -276,7 +319,7 @@ def _read_png(path: Path) -> tuple[Labels, None, Any]:
     # not Image.open: it refuses large pictures, whose size is known here
     from PIL.PngImagePlugin import PngImageFile
 
-    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    facts = json.loads(origin.sidecar(path).read_text(encoding="utf-8"))
     with PngImageFile(path) as picture:
         if [picture.height, picture.width] != facts["size"] or picture.mode not in ("P", "L", "I;16"):
             raise ValueError(f"it is {picture.mode} {picture.height}x{picture.width}, not labels of {facts['size']}")
@@ -286,3 +329,16 @@ def _read_png(path: Path) -> tuple[Labels, None, Any]:
 def _read_npz(path: Path) -> tuple[Labels, npt.NDArray[np.float16] | None, Any]:
     with np.load(path, allow_pickle=False) as arrays:
         return arrays["labels"], arrays.get("scores"), json.loads(str(arrays["facts"]))
+
+
+def _check_pair(path: Path, facts: Mapping[str, Any]) -> None:
+    if facts.get("sha256") != origin.file_digest(path):
+        raise DataError(
+            f"{path} is not the label map that {origin.sidecar(path).name} was written with: another program changed "
+            "it, or a write was cut off; load it with edited=True if you edited it, else make it again"
+        )
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists() and origin.of(path) is None:
+        raise OutputError(f"{path} exists and lexiseg did not write it; choose another name, or move it away")

@@ -20,12 +20,20 @@ def test_demo_labels_every_bundled_photograph_and_says_where(
     assert main(["demo", "--out", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     for name in demo.PHOTOGRAPHS:
-        overlay = tmp_path / f"{Path(name).stem}-labelled.png"
+        overlay = tmp_path / f"{Path(name).stem}.overlay.png"
         assert str(overlay) in text
-        result = lexiseg.Segmentation.load(tmp_path / name)
+        result = lexiseg.Segmentation.load(tmp_path / f"{Path(name).stem}.png")
         assert result.labels.shape[::-1] == Image.open(demo.photograph(name)).size
         assert Image.open(overlay).size[0] >= result.labels.shape[1]
         assert sum(result.areas().values()) == pytest.approx(1)
+    assert main(["demo", "--out", str(tmp_path)]) == 0  # its own results may be replaced
+
+
+def test_demo_never_replaces_a_file_of_the_users(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "coffee.png").write_bytes(b"mine")
+    assert main(["demo", "--out", str(tmp_path)]) == 1
+    assert "coffee.png exists and lexiseg did not write it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["coffee.png"]
 
 
 def test_demo_as_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 import lexiseg
 from lexiseg.cli.main import main
+from lexiseg.errors import OutputError
 
 
 @pytest.fixture
@@ -29,9 +31,9 @@ def test_every_photograph_of_a_folder_gets_its_label_map_and_overlay(
     out = tmp_path / "out"
     assert main(["segment", str(photos), "--words", "grass, sky|cloud", "--out", str(out)]) == 0
     written = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    stems = ("one", "two", "inner/three")
+    stems = ("one.png", "two", "inner/three.png")
     assert written == {f"{stem}{suffix}" for stem in stems for suffix in (".png", ".json", ".overlay.png")}
-    result = lexiseg.Segmentation.load(out / "one.png")
+    result = lexiseg.Segmentation.load(out / "one.png.png")
     assert result.labels.shape == (40, 60)
     assert result.names == ("grass", "sky")
     captured = capsys.readouterr()
@@ -63,22 +65,162 @@ def test_one_bad_file_does_not_stop_the_others(
     assert sorted(Path(failure["photo"]).name for failure in report["failed"]) == ["broken.jpg", "empty.png"]
     assert "2 of 5" in captured.err
     assert "Traceback" not in captured.err
-    assert (out / "one.png").is_file()
+    assert (out / "one.png.png").is_file()
 
 
-def test_existing_results_are_never_overwritten_by_accident(
+def test_the_same_command_again_keeps_what_is_there(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["segment", str(photos / "one.png"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
     assert main(command) == 0
-    label_map = tmp_path / "out" / "one.png"
-    label_map.write_bytes(b"mine")
+    before = (tmp_path / "out" / "two.png").stat().st_mtime_ns
+    for flag in ([], ["--skip-existing"]):
+        assert main([*command, *flag]) == 0
+        assert "1 skipped, their results exist" in capsys.readouterr().err
+    assert (tmp_path / "out" / "two.png").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [["--words", "grass, car"], ["--model", "maskclip/tiny"], ["--threshold", "0.2"], ["--set", "long_side=128"]],
+    ids=["words", "model", "threshold", "setting"],
+)
+def test_results_of_another_request_are_neither_kept_nor_replaced(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: list[str]
+) -> None:
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for flag in ([], ["--skip-existing"]):
+        assert main([*command, *other, *flag]) == 1
+        assert "was made with other words, model, settings" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert main([*command, *other, "--overwrite"]) == 0
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} != before
+
+
+def test_a_photograph_that_changed_is_not_taken_for_the_old_one(photos: Path, tmp_path: Path) -> None:
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    Image.new("RGB", (20, 33)).save(photos / "two.jpg")
     assert main(command) == 1
-    assert "--skip-existing or --overwrite" in capsys.readouterr().err
-    assert main([*command, "--skip-existing"]) == 0
-    assert label_map.read_bytes() == b"mine"
     assert main([*command, "--overwrite"]) == 0
-    assert label_map.read_bytes() != b"mine"
+
+
+def test_a_label_map_that_was_edited_is_kept_and_what_is_missing_is_added(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
+    assert main([*command, "--format", "png"]) == 0
+    label_map = tmp_path / "out" / "two.png"
+    label_map.write_bytes(b"corrected by hand")
+    assert main([*command, "--skip-existing"]) == 0
+    assert "another program edited" in capsys.readouterr().err
+    assert label_map.read_bytes() == b"corrected by hand"
+    assert (tmp_path / "out" / "two.overlay.png").is_file()
+    assert main([*command, "--overwrite"]) == 0
+    assert label_map.read_bytes() != b"corrected by hand"
+
+
+@pytest.mark.parametrize("flag", [[], ["--skip-existing"], ["--overwrite"]])
+@pytest.mark.parametrize("name", ["two.png", "two.json", "two.overlay.png", "two.npz", "two.coco.json"])
+def test_a_file_that_lexiseg_did_not_write_is_never_replaced(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, flag: list[str]
+) -> None:
+    (photos / name).write_bytes(b"{}")
+    formats = [part for one in ("png", "overlay", "npz", "coco-rle") for part in ("--format", one)]
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass", "--out", str(photos), *formats, *flag]
+    before = sorted(photos.iterdir())
+    assert main(command) == 1
+    assert f"{name} exists and lexiseg did not write it" in capsys.readouterr().err
+    assert (photos / name).read_bytes() == b"{}"
+    assert sorted(photos.iterdir()) == before
+
+
+def test_a_photograph_is_never_the_place_of_a_result(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "two.png").write_bytes((photos / "one.png").read_bytes())
+    for flag in ([], ["--skip-existing"], ["--overwrite"]):
+        assert main(["segment", str(photos), "--words", "grass", "--out", str(photos), *flag]) == 1
+        error = capsys.readouterr().err
+        assert (
+            f"the result of {photos / 'two.jpg'} would take the place of the photograph {photos / 'two.png'}" in error
+        )
+    assert (photos / "two.png").read_bytes() == (photos / "one.png").read_bytes()
+
+
+def test_results_are_not_taken_for_photographs(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", str(photos), "--words", "grass", "--out", str(photos)]) == 0
+    capsys.readouterr()
+    assert main(["segment", str(photos), "--words", "grass", "--out", str(tmp_path / "out"), "--json"]) == 0
+    captured = capsys.readouterr()
+    found = {Path(result["photo"]).name for result in json.loads(captured.out)["results"]}
+    assert found == {"one.png", "two.jpg", "three.png"}
+    assert "left out: 6 files that lexiseg wrote" in captured.err
+    assert main(["segment", str(photos / "two.png"), "--words", "grass", "--out", str(tmp_path / "out")]) == 1
+    assert "two.png is a result that lexiseg wrote" in capsys.readouterr().err
+
+
+def test_without_out_results_of_other_words_get_the_next_free_folder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ("grass", "sky", "grass"):
+        assert main(["segment", str(photos / "two.jpg"), "--words", words, "--format", "png"]) == 0
+    assert "writing to labelled-2" in capsys.readouterr().err
+    assert lexiseg.Segmentation.load("labelled/two.png").names == ("grass",)
+    assert lexiseg.Segmentation.load("labelled-2/two.png").names == ("sky",)
+    assert not Path("labelled-3").exists()
+
+
+def test_a_photograph_that_is_named_twice_is_labelled_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos)
+    command = ["segment", "two.jpg", str(photos / "two.jpg"), "--words", "grass", "--out", "out", "--json"]
+    assert main(command) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 1
+
+
+def test_a_pattern_keeps_the_folders_below_it(photos: Path, tmp_path: Path) -> None:
+    (photos / "inner" / "two.jpg").write_bytes((photos / "two.jpg").read_bytes())
+    command = ["segment", str(photos / "**" / "two.jpg"), "--words", "grass", "--format", "png"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
+    assert found == {"two.png", "inner/two.png"}
+
+
+def test_two_photographs_for_one_name_are_refused_before_the_model_is_loaded(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "inner" / "two.jpg").write_bytes((photos / "two.jpg").read_bytes())
+    both = [str(photos / "two.jpg"), str(photos / "inner" / "two.jpg")]
+    assert main(["segment", *both, "--words", "grass", "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "would both be written as" in error
+    assert "maskclip/mini is small" not in error
+
+
+def test_a_typo_in_the_second_model_is_found_before_the_first_one_works(photos: Path, tmp_path: Path) -> None:
+    models = ["--model", "maskclip/tiny", "--model", "maskclip/tinny"]
+    assert main(["segment", str(photos), "--words", "grass", "--out", str(tmp_path / "out"), *models]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_stops_the_run_at_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise OutputError("cannot write x: No space left on device") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lexiseg.Segmentation, "save", full_disk)
+    assert main(["segment", str(photos), "--words", "grass", "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] == "error: cannot write x: No space left on device"
+    assert "failed:" not in error
 
 
 def test_skip_existing_does_what_is_missing(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,15 +238,17 @@ def test_several_models_write_into_folders_of_their_own(photos: Path, tmp_path: 
     models = ["--model", "maskclip/tiny", "--model", "maskclip/tiny-rn"]
     out = tmp_path / "out"
     assert main(["segment", str(photos / "one.png"), "--words", "grass, sky", "--out", str(out), *models]) == 0
-    assert (out / "maskclip-tiny" / "one.png").is_file()
-    assert (out / "maskclip-tiny-rn" / "one.png").is_file()
+    assert (out / "maskclip-tiny" / "one.png.png").is_file()
+    assert (out / "maskclip-tiny-rn" / "one.png.png").is_file()
 
 
-def test_equal_names_keep_their_suffix(photos: Path, tmp_path: Path) -> None:
+def test_a_name_depends_on_the_photograph_alone(photos: Path, tmp_path: Path) -> None:
     Image.new("RGB", (20, 20)).save(photos / "one.jpg")
-    out = tmp_path / "out"
-    assert main(["segment", str(photos), "--words", "grass, sky", "--out", str(out), "--format", "npz"]) == 0
-    assert {path.name for path in out.glob("one*")} == {"one.png.npz", "one.jpg.npz"}
+    command = ["segment", "--words", "grass, sky", "--format", "npz"]
+    assert main([*command, str(photos), "--out", str(tmp_path / "all")]) == 0
+    assert {path.name for path in (tmp_path / "all").glob("one*")} == {"one.png.npz", "one.npz"}
+    assert main([*command, str(photos / "one.jpg"), "--out", str(tmp_path / "alone")]) == 0
+    assert {path.name for path in (tmp_path / "alone").iterdir()} == {"one.npz"}
 
 
 def test_batches_give_the_same_labels_as_single_photographs(photos: Path, tmp_path: Path) -> None:
@@ -116,11 +260,12 @@ def test_batches_give_the_same_labels_as_single_photographs(photos: Path, tmp_pa
         assert (np.asarray(Image.open(path)) == np.asarray(Image.open(other))).mean() > 0.999
 
 
-def test_a_threshold_leaves_pixels_unlabelled(photos: Path, tmp_path: Path) -> None:
+def test_a_threshold_leaves_pixels_unlabelled(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     command = ["segment", str(photos / "one.png"), "--words", "grass, sky", "--threshold", "1", "--out", str(out)]
     assert main(command) == 0
-    assert (lexiseg.Segmentation.load(out / "one.png").labels == 255).any()
+    assert (lexiseg.Segmentation.load(out / "one.png.png").labels == 255).any()
+    assert "unlabelled 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -149,13 +294,14 @@ def test_a_users_mistake_is_a_sentence_and_exit_code_1(
     assert said in error
 
 
-def test_an_output_that_cannot_be_written_is_said_per_file(
+def test_a_place_that_cannot_be_written_is_refused_first(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
     assert main(["segment", str(photos / "one.png"), "--words", "grass", "--out", str(blocked)]) == 1
-    assert "cannot write" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.splitlines() == [line for line in error.splitlines() if line.startswith("error: cannot write")]
     assert blocked.read_text() == "a file where the folder should be"
 
 
@@ -177,7 +323,7 @@ def test_a_word_that_the_model_never_saw_is_named_once_for_all_photographs(
     (warning,) = json.loads(captured.out)["warnings"]
     assert warning.startswith("'parliament' is ")
     assert captured.err.count(warning) == 1
-    assert lexiseg.Segmentation.load(tmp_path / "out" / "one.png").warnings == (warning,)
+    assert lexiseg.Segmentation.load(tmp_path / "out" / "one.png.png").warnings == (warning,)
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ __all__ = [
     "print_json",
     "print_table",
     "progress",
+    "say",
     "vocabulary",
 ]
 
@@ -96,13 +97,30 @@ def hint(model: str, weights: str | None) -> None:
         )
 
 
-def note(text: str) -> None:
-    """One line for the person, on stderr."""
-    typer.echo(text, err=True)
+def note(text: str, *, beside: Progress | None = None) -> None:
+    """One line for the person, on stderr; above the progress bar where there is one."""
+    if beside is None:
+        typer.echo(text, err=True)
+    else:
+        beside.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say(text: str, *, beside: Progress | None = None) -> None:
+    """One line of the result, on stdout; above the progress bar where both are on one terminal."""
+    if beside is not None and sys.stdout.isatty():
+        note(text, beside=beside)
+    else:
+        typer.echo(text)
 
 
 def print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2, ensure_ascii=False, default=str))
+    """One JSON document on stdout, in ASCII where the console's encoding lacks a letter."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(content, indent=2, default=str)
+    typer.echo(text)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

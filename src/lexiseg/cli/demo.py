@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from lexiseg.cli import common
+from lexiseg.cli.labelling import write
+from lexiseg.cli.outputs import Format, Job, check_place, settle
 from lexiseg.errors import DataError
 
 # photographs that scikit-image ships, and what a person would name in them
@@ -19,6 +22,8 @@ PHOTOGRAPHS = {
     "coffee.png": "cup|coffee cup, saucer, spoon, table, wall, grass",
     "motorcycle_left.png": "motorcycle, floor, wall, shelf, car, tree, sky",
 }
+
+FORMATS = (Format.png, Format.overlay)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,28 +37,43 @@ def demo(
 ) -> None:
     """Label bundled photographs with the embedded model, write overlays and say where they are."""
     start = time.perf_counter()
+    jobs = {name: Job(photograph(name), out / Path(name).stem, FORMATS) for name in PHOTOGRAPHS}
+    settle(list(jobs.values()), "demo", overwrite=True)  # refuses to take the place of the user's files
+    check_place(jobs.values())
     predictor = common.load(model, weights=None, preset=None, device="auto", dtype="auto")
     results: list[dict[str, Any]] = []
     for name, words in PHOTOGRAPHS.items():
-        result = predictor.segment(photograph(name), words)
-        overlay = out / f"{Path(name).stem}-labelled.png"
-        result.save(out / name)
-        save_picture(result.overlay(), overlay)
-        results.append({"photograph": name, "areas": result.areas(), "overlay": str(overlay)})
+        result = predictor.segment(jobs[name].photo, words)
+        write(result, jobs[name], made_with="demo")
+        overlay = str(jobs[name].outputs[Format.overlay])
+        for warning in result.warnings:
+            common.note(f"note: {warning}")
+        results.append(
+            {
+                "photograph": name,
+                "areas": result.areas(),
+                "unlabelled_area": result.unlabelled_area,
+                "overlay": overlay,
+                "warnings": list(result.warnings),
+            }
+        )
     seconds = time.perf_counter() - start
     if json:
         common.print_json({"model": model, "seconds": round(seconds, 2), "results": results})
         return
-    rows = [
-        (found["photograph"] if not place else "", word, f"{100 * area:.1f} %")
-        for found in results
-        for place, (word, area) in enumerate(sorted(found["areas"].items(), key=lambda item: -item[1]))
-    ]
-    common.print_table(("photograph", "class", "area"), rows)
+    common.print_table(("photograph", "class", "area"), _rows(results))
     typer.echo(f"\n{len(results)} photographs in {seconds:.1f} s with {model}. Look at them:")
     for found in results:
         typer.echo(f"  {found['overlay']}")
     typer.echo('\nNow yours:  lexiseg segment PHOTO.jpg --words "person, dog, grass, sky"')
+
+
+def _rows(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    for found in results:
+        shares = sorted(found["areas"].items(), key=lambda item: -item[1])
+        shares += [("unlabelled", found["unlabelled_area"])] if found["unlabelled_area"] else []
+        for place, (word, area) in enumerate(shares):
+            yield (found["photograph"] if not place else "", word, f"{100 * area:.1f} %")
 
 
 def photograph(name: str) -> Path:
@@ -62,11 +82,3 @@ def photograph(name: str) -> Path:
     if not path.is_file():
         raise DataError(f"scikit-image ships no {name} here; reinstall it: pip install --force-reinstall scikit-image")
     return path
-
-
-def save_picture(picture: Any, path: Path) -> None:
-    """A PIL image, written whole or not at all."""
-    from lexiseg import files
-
-    with files.atomic(path) as temporary:
-        picture.save(temporary)

@@ -15,6 +15,7 @@ import typer
 from lexiseg import __version__
 from lexiseg.cli import bench, compare, convert, data, demo, doctor, evaluate, listing, oracle, segment, sweep, train
 from lexiseg.cli.common import examples
+from lexiseg.cli.streams import lasting
 from lexiseg.errors import LexisegError
 
 __all__ = ["app", "main"]
@@ -54,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
     # Waiting threads that spin make a busy machine three times slower (docs/performance.md). OpenMP reads this once,
     # when torch is imported, so it must be set before; a user's own choice stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with lasting():
+        return _run(arguments)
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         app(arguments, prog_name="lexiseg")
     except SystemExit as stop:  # typer's own way to end, after bad usage too

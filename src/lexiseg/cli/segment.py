@@ -1,71 +1,44 @@
-"""`lexiseg segment`: a folder of photographs in, label maps out, one bad file never stopping the others."""
+"""`lexiseg segment`: a folder of photographs in, label maps out."""
 
 from __future__ import annotations
 
-import enum
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lexiseg import settings
-from lexiseg.cli import common
-from lexiseg.errors import ImageError, LexisegError, OutputError
+from lexiseg import files, settings
+from lexiseg.cli import common, outputs
+from lexiseg.cli.labelling import Answer, Done, Failed, Labelling
+from lexiseg.cli.outputs import Format, Job, Plan
+from lexiseg.errors import ImageError, OutputError
 from lexiseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from lexiseg.data.photographs import Photograph
-    from lexiseg.inference.predictor import Predictor
-    from lexiseg.segmentation import Segmentation
-
-
-class Format(enum.StrEnum):
-    png = "png"
-    overlay = "overlay"
-    npz = "npz"
-    coco_rle = "coco-rle"
-
-
-SUFFIXES = {
-    Format.png: ".png",  # and the .json beside it
-    Format.overlay: ".overlay.png",
-    Format.npz: ".npz",
-    Format.coco_rle: ".coco.json",
-}
+DEFAULT_OUT = Path("labelled")
 MEGA = 1_000_000
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photograph and where its results go: `stem` is the path of the results without a suffix."""
-
-    photo: Path
-    stem: Path
-
-    def outputs(self, formats: Sequence[Format]) -> list[Path]:
-        return [self.stem.with_name(self.stem.name + SUFFIXES[chosen]) for chosen in formats]
 
 
 @dataclass
 class Outcome:
-    """What has been done so far, for the summary and the JSON."""
+    """What has been done so far, for the summary and the JSON. warnings: each once."""
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)  # each once, whatever the number of photographs
+    warnings: list[str] = field(default_factory=list)
+    kept: int = 0
+    edited: tuple[Path, ...] = ()
 
 
 def register(app: typer.Typer) -> None:
     epilog = common.examples(
         'lexiseg segment street.jpg --words "road, car, person|pedestrian, sky"',
         'lexiseg segment photos/ --words-file classes.txt --background "sky, wall" --out labelled --skip-existing',
-        'lexiseg segment *.jpg --words "cat, dog" --model maskclip/vit-b16 --set key_smoothing=true --format coco-rle',
+        'lexiseg segment *.jpg --words "cat, dog" --model maskclip/vit-b16 --refine pamr --format coco-rle',
     )
     app.command("segment", epilog=epilog)(segment)
 
@@ -84,7 +57,10 @@ def segment(
     weights: common.Weights = None,
     preset: common.Preset = None,
     templates: common.Templates = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("labelled"),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the results.  [default: labelled, or labelled-2 ... where it is taken]"),
+    ] = None,
     set_: common.Settings = None,
     format_: Annotated[
         list[Format] | None, typer.Option("--format", help="What to write; repeat for more.  [default: png, overlay]")
@@ -108,8 +84,12 @@ def segment(
         float, typer.Option("--max-megapixels", min=0.001, help="Refuse larger photographs before decoding them.")
     ] = 100,
     overwrite: Annotated[
-        bool | None, typer.Option("--overwrite/--skip-existing", help="What to do with results that exist.")
-    ] = None,
+        bool,
+        typer.Option(
+            "--overwrite/--skip-existing",
+            help="Make results anew that exist, or keep those that were made in the same way.",
+        ),
+    ] = False,
     json: common.Json = False,
 ) -> None:
     """Label every pixel of photographs with your words."""
@@ -119,34 +99,78 @@ def segment(
     # --short-side replaces a model's own rule for the long side
     sizes = _given(window=window, short_side=short_side, long_side=None if short_side is None else "none")
     changes = sizes | settings.parse(set_ or ())
-    plans = {name: plan(photos, out / _folder(name) if len(models) > 1 else out) for name in models}
-    todo = {name: _choose(jobs, formats, overwrite) for name, jobs in plans.items()}
-    outcome = Outcome()
     options = {"weights": weights, "preset": preset, "device": device, "dtype": dtype}
     options |= changes | _given(templates=templates, refine=refine, background_threshold=threshold)
-    for name, jobs in todo.items():
-        if jobs:
-            labelling = Labelling(name, options, vocabulary, formats, batch_size, round(max_megapixels * MEGA))
-            _run(labelling, jobs, processes, outcome, quiet=json)
-    skipped = sum(map(len, plans.values())) - sum(map(len, todo.values()))
-    _summarise(outcome, skipped, out, json)
+    requests = {name: _request(name, options, vocabulary) for name in models}
+    folder, plans = _plans(photos, out, formats, requests, overwrite=overwrite)
+    outcome = Outcome()
+    for name, found in plans.items():
+        outcome.kept += found.kept
+        outcome.edited += found.edited
+        if found.todo:
+            labelling = Labelling(
+                name, options, vocabulary, formats, batch_size, round(max_megapixels * MEGA), requests[name]
+            )
+            _run(labelling, found.todo, processes, outcome, quiet=json)
+    _summarise(outcome, folder, json)
 
 
-def plan(photos: Sequence[str], out: Path) -> list[Job]:
-    """A job for each photograph; a folder's inner structure is kept, names that would collide keep their suffix."""
-    from lexiseg.data import photographs
+def _request(model: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> str:
+    """A hash of all that decides a result beside the photograph; raises for a model or setting that does not exist."""
+    from lexiseg import __version__, catalog
 
-    found: list[tuple[Path, Path]] = []
-    for given in photos:
-        root = Path(given) if Path(given).is_dir() else None
-        found += [(photo, photo.relative_to(root) if root else Path(photo.name)) for photo in photographs.find([given])]
-    found = list(dict(found).items())
-    stems = Counter(relative.with_suffix("") for _, relative in found)
-    jobs = [Job(photo, out / (rel.with_suffix("") if stems[rel.with_suffix("")] == 1 else rel)) for photo, rel in found]
-    clash = [stem for stem, count in Counter(job.stem for job in jobs).items() if count > 1]
-    if clash:
-        raise OutputError(f"{clash[0].name} is the name of several photographs; label their folders one at a time")
-    return jobs
+    given = {key: value for key, value in options.items() if key not in ("device", "dtype")}
+    _, variant = catalog.resolve(model, **given)
+    facts = {
+        "lexiseg": __version__,
+        "model": model,
+        "config": settings.to_json(variant.config),
+        "inference": settings.to_json(variant.inference),
+        "weights": _weights_facts(variant.weights),
+        "dtype": options["dtype"],
+        "vocabulary": vocabulary.to_json(),
+    }
+    return files.digest(facts)
+
+
+def _weights_facts(weights: str | None) -> Any:
+    """The name of weights, with the sizes and times of local files, which may be trained again under one name."""
+    place = Path(weights or "")
+    if not weights or not place.exists():
+        return weights
+    found = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
+    return [weights, *([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in found)]
+
+
+def _plans(
+    photos: Sequence[str], out: Path | None, formats: Sequence[Format], requests: Mapping[str, str], *, overwrite: bool
+) -> tuple[Path, dict[str, Plan]]:
+    """Where results go, and what is to be done for each model; nothing has been written before all of it is known."""
+    folder = out or DEFAULT_OUT
+
+    def settled(folder: Path) -> dict[str, Plan]:
+        found = {}
+        for name, request in requests.items():
+            jobs, results = outputs.plan(photos, folder / _folder(name) if len(requests) > 1 else folder, formats)
+            found[name] = outputs.settle(jobs, request, overwrite=overwrite)
+        if results:
+            common.note(f"left out: {results} {_files(results)} that lexiseg wrote")
+        return found
+
+    try:
+        plans = settled(folder)
+    except OutputError as taken:
+        if out is not None or overwrite or not folder.exists():
+            raise
+        folder = outputs.free_folder(folder)
+        plans = settled(folder)
+        common.note(f"{DEFAULT_OUT} holds other results ({taken}); writing to {folder}")
+    outputs.check_place(job for found in plans.values() for job in found.todo)
+    return folder, plans
+
+
+def _files(count: int) -> str:
+    return "file" if count == 1 else "files"
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -157,17 +181,7 @@ def _folder(model: str) -> str:
     return model.strip("./").replace("/", "-")
 
 
-def _choose(jobs: list[Job], formats: Sequence[Format], overwrite: bool | None) -> list[Job]:
-    """The jobs to do: all, or those whose results are missing; refuses to guess where some exist."""
-    if overwrite:
-        return jobs
-    existing = [path for job in jobs for path in job.outputs(formats) if path.exists()]
-    if existing and overwrite is None:
-        raise OutputError(f"{existing[0]} exists already ({len(existing)} such); add --skip-existing or --overwrite")
-    return [job for job in jobs if not all(path.exists() for path in job.outputs(formats))]
-
-
-def _run(labelling: Labelling, jobs: list[Job], processes: int, outcome: Outcome, *, quiet: bool) -> None:
+def _run(labelling: Labelling, jobs: Sequence[Job], processes: int, outcome: Outcome, *, quiet: bool) -> None:
     from lexiseg.inference.workers import affordable, in_order
 
     common.hint(labelling.model, labelling.options["weights"])
@@ -176,154 +190,51 @@ def _run(labelling: Labelling, jobs: list[Job], processes: int, outcome: Outcome
             _report(answer, outcome, bar, quiet=quiet)
 
 
-@dataclass(frozen=True)
-class Done:
-    """One photograph that has been labelled and written. areas: fractions of the picture, by class."""
-
-    job: Job
-    outputs: tuple[str, ...]
-    areas: dict[str, float]
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Failed:
-    job: Job
-    error: str
-
-
-Answer = Done | Failed
-
-
-@dataclass(frozen=True)
-class Labelling:
-    """All that a process needs to know to label photographs. options: those of `lexiseg.load`."""
-
-    model: str
-    options: dict[str, Any]
-    vocabulary: Vocabulary
-    formats: tuple[Format, ...]
-    batch_size: int
-    max_pixels: int
-
-    def __call__(self, jobs: Iterator[Job]) -> Iterator[Answer]:
-        """Loads the model; one answer for each photograph, in order."""
-        import lexiseg
-
-        return _label(lexiseg.load(self.model, **self.options), jobs, self)
-
-
-@dataclass
-class _Slot:
-    """A photograph on its way; the answer is there as soon as it is, or as soon as its results are written."""
-
-    job: Job
-    answer: Answer | Future[Answer] | None = None
-
-
-def _label(predictor: Predictor, jobs: Iterator[Job], how: Labelling) -> Iterator[Answer]:
-    """Results are written while the model looks at the next photographs, which it reads ahead itself."""
-    slots: deque[_Slot] = deque()
-    opened: deque[_Slot] = deque()  # in the order in which the predictor answers
-
-    def sources() -> Iterator[Photograph]:
-        from lexiseg.data.photographs import Photograph
-
-        for job in jobs:
-            slots.append(_Slot(job))
-            try:
-                source = Photograph.open(job.photo, max_pixels=how.max_pixels)
-            except ImageError as error:
-                slots[-1].answer = _failed(job, error)
-            else:
-                opened.append(slots[-1])
-                yield source
-
-    def skip(_: Any, error: LexisegError) -> None:
-        slot = opened.popleft()
-        slot.answer = _failed(slot.job, error)
-
-    def finished(most_waiting: int) -> Iterator[Answer]:
-        while slots and (answer := slots[0].answer) is not None:
-            if isinstance(answer, Future):
-                waiting = sum(isinstance(slot.answer, Future) for slot in slots)
-                if waiting <= most_waiting and not answer.done():
-                    return
-                answer = answer.result()
-            slots.popleft()
-            yield answer
-
-    with ThreadPoolExecutor(1) as pool:
-        results = predictor.segment_many(
-            sources(),
-            how.vocabulary,
-            batch_size=how.batch_size,
-            scores=bool({Format.npz, Format.coco_rle} & set(how.formats)),
-            keep_image=Format.overlay in how.formats,
-            skip=skip,
-        )
-        for result in results:
-            slot = opened.popleft()
-            slot.answer = pool.submit(_finish, slot.job, result, how.formats)
-            yield from finished(2)
-        yield from finished(0)
-
-
-def _failed(job: Job, error: LexisegError) -> Failed:
-    return Failed(job, " ".join(str(error).split()))
-
-
-def _finish(job: Job, result: Segmentation, formats: Sequence[Format]) -> Answer:
-    try:
-        _write(job, result, formats)
-    except OutputError as error:
-        return _failed(job, error)
-    outputs = tuple(str(path) for path in job.outputs(formats))
-    return Done(job, outputs, result.areas(), result.warnings)
-
-
 def _report(answer: Answer, outcome: Outcome, bar: Progress | None, *, quiet: bool) -> None:
     photo = str(answer.job.photo)
     if bar is not None:
         bar.advance(bar.task_ids[0])
     if isinstance(answer, Failed):
         outcome.failed.append({"photo": photo, "error": answer.error})
-        common.note(f"failed: {answer.error if photo in answer.error else f'{photo}: {answer.error}'}")
+        common.note(f"failed: {answer.error if photo in answer.error else f'{photo}: {answer.error}'}", beside=bar)
         return
-    outcome.done.append({"photo": photo, "outputs": list(answer.outputs), "areas": answer.areas})
+    written = [str(path) for path in answer.job.outputs.values()]
+    outcome.done.append(
+        {"photo": photo, "outputs": written, "areas": answer.areas, "unlabelled_area": answer.unlabelled}
+    )
     for warning in answer.warnings:
         if warning not in outcome.warnings:
             outcome.warnings.append(warning)
-            common.note(f"note: {warning}")
-    if bar is None and not quiet:
-        found = sorted((name for name, area in answer.areas.items() if area), key=lambda name: -answer.areas[name])
-        shares = ", ".join(f"{name} {answer.areas[name]:.0%}" for name in found[:5])
-        typer.echo(f"{photo} -> {answer.outputs[0]}  {shares}")
+            common.note(f"note: {warning}", beside=bar)
+    if not quiet:
+        common.say(f"{photo} -> {written[0]}  {_shares(answer)}", beside=bar)
 
 
-def _write(job: Job, result: Segmentation, formats: Sequence[Format]) -> None:
-    from lexiseg import files
-
-    for chosen, path in zip(formats, job.outputs(formats), strict=True):
-        if chosen is Format.overlay:
-            with files.atomic(path) as temporary:
-                result.overlay().save(temporary)
-        elif chosen is Format.coco_rle:
-            import json
-
-            files.write_text(path, json.dumps(result.to_coco_rle()))
-        else:
-            result.save(path)
+def _shares(answer: Done) -> str:
+    """The five largest classes and what is unlabelled, as percentages of the picture."""
+    found = sorted((name for name, area in answer.areas.items() if area), key=lambda name: -answer.areas[name])
+    shares = [f"{name} {answer.areas[name]:.0%}" for name in found[:5]]
+    if answer.unlabelled:
+        shares.append(f"unlabelled {answer.unlabelled:.0%}")
+    return ", ".join(shares)
 
 
-def _summarise(outcome: Outcome, skipped: int, out: Path, json: bool) -> None:
+def _summarise(outcome: Outcome, out: Path, json: bool) -> None:
+    edited = [str(path) for path in outcome.edited]
     if json:
         common.print_json(
-            {"results": outcome.done, "failed": outcome.failed, "skipped": skipped, "warnings": outcome.warnings}
+            {
+                "results": outcome.done,
+                "failed": outcome.failed,
+                "skipped": outcome.kept,
+                "edited": edited,
+                "warnings": outcome.warnings,
+            }
         )
     else:
         parts = [f"{len(outcome.done)} labelled in {out}"]
-        parts += [f"{skipped} skipped, their results exist"] if skipped else []
+        parts += [f"{outcome.kept} skipped, their results exist"] if outcome.kept else []
+        parts += [f"{len(edited)} kept as another program edited them ({edited[0]})"] if edited else []
         common.note(", ".join(parts))
     if outcome.failed:
         total = len(outcome.failed) + len(outcome.done)

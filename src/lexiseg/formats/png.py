@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,16 @@ SUB, UP = 1, 2  # the filters that subtract the pixel to the left, and the one a
 BLOCK = 1 << 20  # bytes that are filtered at a time
 
 
-def encode(labels: npt.NDArray[np.uint8 | np.uint16], palette: npt.NDArray[np.uint8] | None = None) -> bytes:
+def encode(
+    labels: npt.NDArray[np.uint8 | np.uint16],
+    palette: npt.NDArray[np.uint8] | None = None,
+    *,
+    texts: Mapping[str, str] | None = None,
+) -> bytes:
     """The file's content: any PNG reader gives back `labels` [H, W], one by one.
 
     palette: RGB [256, 3] for uint8 labels, which without one are grey; uint16 has none.
+    texts: what the file says of itself, in Latin-1, by keyword.
     """
     assert labels.dtype.newbyteorder("=") in (np.uint8, np.uint16), "PNG has 8 or 16 bits a pixel"
     assert palette is None or labels.dtype == np.uint8, "PNG has palettes of 256 colours at most"
@@ -33,8 +39,9 @@ def encode(labels: npt.NDArray[np.uint8 | np.uint16], palette: npt.NDArray[np.ui
     kind = GREY if palette is None else INDEXED
     header = struct.pack(">IIBBBBB", width, height, 8 * labels.itemsize, kind, 0, 0, 0)
     colours = b"" if palette is None else _chunk(b"PLTE", palette.tobytes())
+    told = b"".join(_chunk(b"tEXt", f"{key}\0{text}".encode("latin-1")) for key, text in (texts or {}).items())
     pixels = b"".join(_compressed(labels))
-    return SIGNATURE + _chunk(b"IHDR", header) + colours + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+    return SIGNATURE + _chunk(b"IHDR", header) + told + colours + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
 
 
 def _compressed(labels: npt.NDArray[np.uint8 | np.uint16]) -> Iterator[bytes]:

@@ -1,0 +1,212 @@
+"""Plans every file that a run writes, and refuses what would lose one.
+
+A result is named after its photograph alone: `inner/a.jpg` in the folder that was named becomes `inner/a.png` and so
+on. The suffix of a JPEG is left out and any other stays (`b.tif` becomes `b.tif.png`), so that neighbours do not share
+a name. Everything is looked at before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import glob
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lexiseg import files
+from lexiseg.errors import ImageError, OutputError
+from lexiseg.formats import origin
+
+__all__ = ["Format", "Job", "Plan", "check_place", "free_folder", "is_fatal", "made_with", "plan", "settle"]
+
+
+class Format(enum.StrEnum):
+    png = "png"
+    overlay = "overlay"
+    npz = "npz"
+    coco_rle = "coco-rle"
+
+
+SUFFIXES = {
+    Format.png: ".png",  # and the sidecar beside it
+    Format.overlay: ".overlay.png",
+    Format.npz: ".npz",
+    Format.coco_rle: ".coco.json",
+}
+JPEG = (".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photograph and where its results go.
+
+    stem: path of the results without a suffix.
+    formats: those that are to be written.
+    """
+
+    photo: Path
+    stem: Path
+    formats: tuple[Format, ...]
+
+    @property
+    def outputs(self) -> dict[Format, Path]:
+        return {chosen: self.stem.with_name(self.stem.name + SUFFIXES[chosen]) for chosen in self.formats}
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is written, sidecars too."""
+        beside = [origin.sidecar(path) for chosen, path in self.outputs.items() if chosen is Format.png]
+        return [*self.outputs.values(), *beside]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done, and what is there already.
+
+    kept: photographs whose results are all there, made in the same way.
+    edited: label maps that another program has changed since; they are kept.
+    """
+
+    todo: tuple[Job, ...]
+    kept: int = 0
+    edited: tuple[Path, ...] = ()
+
+
+def plan(photos: Sequence[str], out: Path, formats: Sequence[Format]) -> tuple[list[Job], int]:
+    """A job for each photograph, and how many files were left out because lexiseg wrote them.
+
+    A folder's and a pattern's inner structure is kept.
+
+    Raises `ImageError` as `photographs.find` does and for results taken for photographs; `OutputError` where two files
+    would have one name, or an output would take the place of a photograph.
+    """
+    from lexiseg.data import photographs
+
+    found: dict[str, tuple[Path, Path]] = {}
+    left_out: list[Path] = []
+    for given in photos:
+        root = _root(given)
+        for photo in photographs.find([given]):
+            if origin.of(photo) is not None:
+                left_out.append(photo)
+            else:
+                relative = photo.relative_to(root) if root else Path(photo.name)
+                # not resolve(): two links to one file are two photographs
+                found.setdefault(os.path.abspath(photo), (photo, relative))  # noqa: PTH100
+    if not found:
+        raise ImageError(f"{left_out[0]} is a result that lexiseg wrote, not a photograph; name photographs")
+    jobs = [Job(photo, out / _stem(relative), tuple(formats)) for photo, relative in found.values()]
+    _check_apart(jobs)
+    return jobs, len(left_out)
+
+
+def settle(jobs: Sequence[Job], request: str, *, overwrite: bool) -> Plan:
+    """What is left to do where results exist; `request` is a hash of words, model and settings.
+
+    Results of the same request are kept, and formats that are missing are added. Raises `OutputError` for results that
+    were made in another way and files that lexiseg did not write; nothing has been written then.
+    """
+    foreign = [path for job in jobs for path in job.paths if path.exists() and not _ours(path)]
+    if foreign:
+        raise OutputError(
+            f"{foreign[0]} exists and lexiseg did not write it{_and_more(foreign)}; choose another folder with --out"
+        )
+    if overwrite:
+        return Plan(tuple(jobs))
+    states = [_state(job, request) for job in jobs]
+    others = [path for _, _, others in states for path in others]
+    if others:
+        raise OutputError(
+            f"{others[0]} was made with other words, model, settings or from another photograph{_and_more(others)}; "
+            "--overwrite replaces results, --out FOLDER keeps both"
+        )
+    todo = [replace(job, formats=missing) for job, (missing, _, _) in zip(jobs, states, strict=True) if missing]
+    edited = tuple(path for _, edited, _ in states for path in edited)
+    return Plan(tuple(todo), len(jobs) - len(todo), edited)
+
+
+def made_with(photo: Path, request: str) -> str:
+    """A hash of all that decides a result."""
+    return files.digest([request, origin.file_digest(photo)])
+
+
+def free_folder(out: Path) -> Path:
+    """`out`, or the first of out-2, out-3 ... that does not exist."""
+    names = (out.with_name(f"{out.name}-{number}") for number in range(2, 10_000))
+    return next(name for name in names if not name.exists())
+
+
+def check_place(jobs: Iterable[Job]) -> None:
+    """Raises `OutputError` where a folder cannot be made or written, before anything else is done."""
+    for folder in dict.fromkeys(job.stem.parent for job in jobs):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {folder}: {error.strerror or error}; choose another folder with --out"
+            ) from error
+
+
+def is_fatal(error: OutputError) -> bool:
+    """Whether no other result could be written either: a full or read-only disk."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def _root(given: str) -> Path | None:
+    """The folder whose inner structure is kept: a folder itself, or the part of a pattern before its first wildcard."""
+    if Path(given).is_dir():
+        return Path(given)
+    if Path(given).exists() or not glob.has_magic(given):
+        return None
+    plain = []
+    for part in Path(given).parts:
+        if glob.has_magic(part):
+            break
+        plain.append(part)
+    return Path(*plain)
+
+
+def _stem(relative: Path) -> Path:
+    return relative.with_suffix("") if relative.suffix.lower() in JPEG else relative
+
+
+def _check_apart(jobs: Sequence[Job]) -> None:
+    photos = {os.path.realpath(job.photo): job.photo for job in jobs}
+    owners: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.paths:
+            if (photo := photos.get(os.path.realpath(path))) is not None:
+                raise OutputError(
+                    f"the result of {job.photo} would take the place of the photograph {photo}; "
+                    "choose another folder with --out"
+                )
+            if (other := owners.setdefault(path, job.photo)) != job.photo:
+                raise OutputError(
+                    f"{other} and {job.photo} would both be written as {path}; label them in separate runs, each with "
+                    "its own --out"
+                )
+
+
+def _ours(path: Path) -> bool:
+    return origin.of(path) is not None
+
+
+def _state(job: Job, request: str) -> tuple[tuple[Format, ...], list[Path], list[Path]]:
+    """The formats that are missing, label maps that were edited, and results that were made in another way."""
+    existing = {chosen: found for chosen, path in job.outputs.items() if (found := origin.of(path)) is not None}
+    if not existing:
+        return job.formats, [], []
+    wanted = made_with(job.photo, request)
+    others = [job.outputs[chosen] for chosen, found in existing.items() if found.made_with != wanted]
+    edited = [job.outputs[chosen] for chosen, found in existing.items() if found.edited]
+    return tuple(chosen for chosen in job.formats if chosen not in existing), edited, others
+
+
+def _and_more(paths: Sequence[Path]) -> str:
+    return f" ({len(paths)} such files)" if len(paths) > 1 else ""
