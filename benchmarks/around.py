@@ -17,7 +17,8 @@ import script
 import torch
 
 from lexiseg.evaluation.subject import Model
-from lexiseg.inference import devices, preprocess
+from lexiseg.inference import devices
+from lexiseg.layers import pixels
 from lexiseg.speed import bench, measuring, stand_in
 from lexiseg.speed.measuring import Summary
 
@@ -54,13 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def forwards(model: Model, size: int, dtype: torch.dtype, repeats: int) -> dict[str, Summary]:
     segmenter: Any = stand_in.load(model)[0]
     segmenter.eval().to(dtype)
-    pixels = torch.from_numpy(bench.photograph(size)).permute(2, 0, 1)[None]
-    images = preprocess.normalise(pixels, segmenter.clip.mean, segmenter.clip.std).to(dtype)
+    images = torch.from_numpy(bench.photograph(size)).permute(2, 0, 1)[None]
+    normalised = pixels.normalise(images, segmenter.config.statistics, dtype)
     tower = segmenter.clip.vision.model
     with torch.inference_mode():
         ways = {
             "dense": lambda: segmenter.embed_image(images),
-            "plain": lambda: tower(images, interpolate_pos_encoding=True).last_hidden_state,
+            "plain": lambda: tower(normalised, interpolate_pos_encoding=True).last_hidden_state,
         }
         return measuring.race(ways, repeats=repeats)
 

@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lexiseg.evaluation.subject import Model
-from lexiseg.inference import preprocess
 from lexiseg.inference.decoder import Decoded, decode
 from lexiseg.inference.upsample import Axis, to_width
 from lexiseg.segmenter import DenseLogits, MaskScores
@@ -149,8 +148,7 @@ def smooth(noise: Tensor, cells: int) -> Tensor:
 def real(classes: int, size: int) -> DenseLogits:
     """The embedded model has patches of 8 pixels: at half the size its grid is that of patches of 16."""
     segmenter: Any = stand_in.load(Model("maskclip/mini"))[0]
-    pixels = torch.from_numpy(bench.photograph(size // 2)).permute(2, 0, 1)[None]
-    images = preprocess.normalise(pixels, segmenter.clip.mean, segmenter.clip.std)
+    images = torch.from_numpy(bench.photograph(size // 2)).permute(2, 0, 1)[None]
     classifier = segmenter.embed_text(bench.words(classes), ["a photo of a {}."])
     logits: DenseLogits = segmenter.classify(segmenter.embed_image(images), classifier)
     return logits

@@ -52,6 +52,7 @@ from lexiseg.encoders.weights import find
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.evaluation.facts import weights_digest
 from lexiseg.inference.predictor import Predictor, load
+from lexiseg.layers import pixels
 from lexiseg.methods.maskclip import VARIANTS
 from lexiseg.metrics.bootstrap import Interval
 from lexiseg.provenance import environment
@@ -201,7 +202,7 @@ def photographs(card: Card) -> dict[str, Any]:
     for size, step in SIZES.items():
         chosen = np.arange(0, len(tiles), QUICK if card.quick else step)
         for places in np.array_split(chosen, -(-len(chosen) // AT_ONCE)):
-            images = _images(card, np.stack([tiles.photograph(int(at)) for at in places]), size)
+            images = _images(np.stack([tiles.photograph(int(at)) for at in places]), size)
             truth = torch.from_numpy(tiles.sheet[places])
             for title, features in _features(card.predictor.segmenter, images).items():
                 by_first = (features @ vectors[first].T).argmax(dim=1) == truth
@@ -212,20 +213,21 @@ def photographs(card: Card) -> dict[str, Any]:
     return {"classes": len(tiles.sheets), "top-1": top}
 
 
-def _images(card: Card, pixels: Any, size: int) -> Tensor:
-    inference = card.predictor.inference
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
-    if images.shape[-1] != size:
-        images = functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(of)[:, None, None] for of in (inference.mean, inference.std))
-    return (images - mean) / std
+def _images(photographs: Any, size: int) -> Tensor:
+    """uint8 [B, H, W, 3] to uint8 [B, 3, size, size]."""
+    images = torch.from_numpy(photographs).permute(0, 3, 1, 2)
+    if images.shape[-1] == size:
+        return images
+    return functional.interpolate(images, (size, size), mode="bilinear", antialias=True)
 
 
 def _features(segmenter: Any, images: Tensor) -> dict[str, Tensor]:
     """Unit vectors of the class token, and the mean of the patches' unit vectors [B, D]."""
+    clip = segmenter.clip
     patches = functional.normalize(segmenter.embed_image(images).features, dim=1)
+    normalised = pixels.normalise(images, (clip.mean, clip.std), pixels.dtype_of(clip.vision))
     return {
-        "class token": functional.normalize(segmenter.clip.image_features(images), dim=-1),
+        "class token": functional.normalize(clip.image_features(normalised), dim=-1),
         "patches": patches.mean(dim=(2, 3)),
     }
 

@@ -23,10 +23,6 @@ from lexiseg.errors import SettingError
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
-    "CLIP_MEAN",
-    "CLIP_STD",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
     "DenseEmbedding",
     "DenseLogits",
     "Inference",
@@ -36,10 +32,6 @@ __all__ = [
     "Variant",
     "one_input_size",
 ]
-
-# per-channel statistics of RGB in 0-1, as OpenAI published them with CLIP and as ImageNet models use them
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @runtime_checkable
@@ -54,7 +46,12 @@ class Segmenter(Protocol):
         ...
 
     def embed_image(self, images: Tensor) -> Any:
-        """Normalised images [B, 3, H, W] of any size as a frozen value that only `classify` reads."""
+        """RGB uint8 [B, 3, H, W] of any size as a frozen value that only `classify` reads.
+
+        Each network of a method normalises the bytes with its own statistics, and computes in the dtype of its own
+        weights (`layers.pixels.normalise` and `dtype_of`): to get another
+        precision, cast the weights.
+        """
         ...
 
     def classify(self, embedding: Any, classifier: Any) -> DenseLogits | MaskScores:
@@ -190,8 +187,6 @@ class Inference:
     with none of them it keeps its size. Both sides are then rounded to a multiple of `multiple`.
     """
 
-    mean: tuple[float, float, float] = CLIP_MEAN  # RGB, 0-1
-    std: tuple[float, float, float] = CLIP_STD
     size: tuple[int, int] | None = None  # (height, width) in pixels
     short_side: int | None = None  # pixels
     long_side: int | None = None  # pixels

@@ -46,7 +46,7 @@ def test_a_released_simseg_becomes_a_folder_that_loads_by_itself(checkpoint: Pat
     converted, inference = catalog.load(out)
     direct, own = catalog.load("simseg/vit-b16", weights=checkpoint, allow_pickle=True)
     assert inference == own
-    images = torch.randn(1, 3, 48, 48)
+    images = torch.randint(0, 256, (1, 3, 48, 48)).to(torch.uint8)
     for one, other in ((converted, direct),):
         assert torch.equal(one.embed_image(images).image, other.embed_image(images).image)
         assert torch.equal(one.text_vectors(["a cat"]), other.text_vectors(["a cat"]))  # type: ignore[attr-defined]
@@ -60,7 +60,7 @@ def test_any_methods_weights_convert(tmp_path: Path) -> None:
         run(tmp_path / "clip", "--to", f"{method}/custom", "--out", tmp_path / method, "--set", "short_side=64")
         segmenter, inference = catalog.load(tmp_path / method)
         assert inference.short_side == 64
-        assert segmenter.embed_image(torch.randn(1, 3, 32, 32)).features.shape == (1, 32, 4, 4)
+        assert segmenter.embed_image(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).features.shape == (1, 32, 4, 4)
 
 
 def test_nothing_is_written_over_and_nothing_is_guessed(checkpoint: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.weights import find
 from lexiseg.errors import WeightsError
-from lexiseg.segmenter import CLIP_MEAN, CLIP_STD
+from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD
 
 WORDS = ["cat", "a very long word of many tokens indeed", "sky", "traffic light"]
 TEMPLATES = ["a photo of a {}.", "{}", "there is the {} in the scene, seen from very far away."]

@@ -24,7 +24,7 @@ COLOURS = {
 }
 PATCH = 4
 WORDS = ["red", "green", "blue", "yellow"]
-PLAIN = Inference(mean=(0, 0, 0), std=(1, 1, 1), multiple=PATCH, templates="single")
+PLAIN = Inference(multiple=PATCH, templates="single")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ class Colours(nn.Module):
         assert not torch.is_grad_enabled()
         assert not self.training
         self.batches.append(tuple(images.shape))
+        images = images.to(self.gain.dtype) / 255 * self.gain
         pad = (0, -images.shape[-1] % PATCH, 0, -images.shape[-2] % PATCH)
-        return self.embedding(F.avg_pool2d(F.pad(images * self.gain, pad, mode="replicate"), PATCH))
+        return self.embedding(F.avg_pool2d(F.pad(images, pad, mode="replicate"), PATCH))
 
     def classify(self, embedding, classifier):
         features = embedding.features.float()

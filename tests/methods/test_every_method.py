@@ -60,10 +60,10 @@ def method(request: pytest.FixtureRequest) -> ModuleType:
 
 
 def images(height: int = 64, width: int = 48, *, batch: int = 2) -> Tensor:
-    """Smooth random pictures, normalised."""
+    """Smooth random pictures, RGB bytes."""
     generator = torch.Generator().manual_seed(height * 100 + width)
-    coarse = torch.randn(batch, 3, 4, 4, generator=generator)
-    return functional.interpolate(coarse, size=(height, width), mode="bilinear")
+    coarse = torch.randint(0, 256, (batch, 3, 4, 4), generator=generator).float()
+    return functional.interpolate(coarse, size=(height, width), mode="bilinear").to(torch.uint8)
 
 
 @torch.no_grad()
@@ -128,6 +128,22 @@ def test_images_of_a_batch_do_not_mix(model: Model) -> None:
     assert not close(together[0], together[1])
 
 
+def test_other_statistics_are_another_light(model: Model) -> None:
+    """A picture of half the contrast, seen with a deviation of half the size, is the picture itself."""
+    given = images() // 2 * 2
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    shifted, halved = tuple(each / 2 for each in mean), tuple(each / 2 for each in std)
+    plain, dark = (
+        model.module.load(
+            dataclasses.replace(model.variant, config=dataclasses.replace(model.variant.config, statistics=statistics))
+        )
+        for statistics in ((mean, std), (shifted, halved))
+    )
+    with torch.no_grad():
+        bright, half = plain.embed_image(given), dark.embed_image(given // 2)
+    assert close(half.features, bright.features)
+
+
 def test_asking_twice_gives_the_same(model: Model) -> None:
     classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
     with torch.no_grad():
@@ -189,7 +205,7 @@ def test_rows_can_be_classified_apart_unless_the_method_says_no(model: Model) ->
 def test_half_precision_runs_on_the_cpu_without_nan(model: Model, dtype: torch.dtype) -> None:
     single = dense(run(model.segmenter, images()))
     half = model.module.load(model.variant).to(dtype)
-    low = dense(run(half, images().to(dtype)))
+    low = dense(run(half, images()))
     assert low.shape == single.shape
     assert low.isfinite().all()
     # the classes keep their places: a wrong cast would not leave them alike

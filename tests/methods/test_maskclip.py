@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import maskclip_reference as reference
@@ -20,9 +20,10 @@ import lexiseg
 from lexiseg import catalog
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, UnknownName, WeightsError
+from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.methods import maskclip
 from lexiseg.methods.maskclip import Config, MaskClip, MaskClipEmbedding
-from lexiseg.segmenter import CLIP_MEAN, IMAGENET_MEAN, TextClassifier, Variant
+from lexiseg.segmenter import TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 
 VIT, RESNET = official_clip.vit_weights(), official_clip.resnet_weights()
@@ -50,17 +51,19 @@ def load(archives: dict[str, Path]) -> Callable[..., MaskClip]:
 
 
 def random_images(height: int, width: int, *, batch: int = 2) -> np.ndarray:
-    return np.random.default_rng(height * 1000 + width).standard_normal((batch, 3, height, width))
+    """RGB bytes."""
+    return np.random.default_rng(height * 1000 + width).integers(0, 256, (batch, 3, height, width), np.uint8)
+
+
+def normalised(images: np.ndarray, mean: Sequence[float] = CLIP_MEAN, std: Sequence[float] = CLIP_STD) -> np.ndarray:
+    """What the towers see, in float64."""
+    return (images / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
 
 
 def assert_close(ours: Tensor, theirs: np.ndarray) -> None:
     """To 1e-5 of the largest value."""
     assert ours.shape == theirs.shape
     assert np.abs(ours.double().numpy() - theirs).max() <= 1e-5 * max(1.0, np.abs(theirs).max())
-
-
-def single(images: np.ndarray) -> Tensor:
-    return torch.tensor(images, dtype=torch.float32)
 
 
 # --- the towers
@@ -72,22 +75,23 @@ def test_vit_features_equal_the_reference(
     load: Callable[..., MaskClip], size: tuple[int, int], last_block: str
 ) -> None:
     images = random_images(*size)
-    expected, _, _ = reference.vit(images, VIT, last_block=last_block)
-    assert_close(load("vit", last_block=last_block).embed_image(single(images)).features, expected)
+    expected, _, _ = reference.vit(normalised(images), VIT, last_block=last_block)
+    assert_close(load("vit", last_block=last_block).embed_image(torch.tensor(images)).features, expected)
 
 
 def test_vit_features_of_the_released_preset_equal_the_reference(load: Callable[..., MaskClip]) -> None:
     images = random_images(37, 50)
-    expected, _, _ = reference.vit(images, VIT, activation=reference.gelu, eps=1e-6)
-    as_trained, _, _ = reference.vit(images, VIT)
+    seen = normalised(images, IMAGENET_MEAN, IMAGENET_STD)
+    expected, _, _ = reference.vit(seen, VIT, activation=reference.gelu, eps=1e-6)
+    as_trained, _, _ = reference.vit(seen, VIT)
     assert np.abs(expected - as_trained).max() > 1e-3
-    assert_close(load("vit", preset="released").embed_image(single(images)).features, expected)
+    assert_close(load("vit", preset="released").embed_image(torch.tensor(images)).features, expected)
 
 
 def test_epsilon_alone_can_be_set(load: Callable[..., MaskClip]) -> None:
     images = random_images(16, 16)
-    expected, _, _ = reference.vit(images, VIT, eps=0.5)
-    assert_close(load("vit", layer_norm_eps=0.5).embed_image(single(images)).features, expected)
+    expected, _, _ = reference.vit(normalised(images), VIT, eps=0.5)
+    assert_close(load("vit", layer_norm_eps=0.5).embed_image(torch.tensor(images)).features, expected)
 
 
 @pytest.mark.parametrize("size", RESNET_SIZES)
@@ -97,26 +101,28 @@ def test_resnet_features_equal_the_reference(
     load: Callable[..., MaskClip], size: tuple[int, int], position_embedding: str, last_block: str
 ) -> None:
     images = random_images(*size)
-    expected, _ = reference.resnet(images, RESNET, last_block=last_block, position_embedding=position_embedding)
+    expected, _ = reference.resnet(
+        normalised(images), RESNET, last_block=last_block, position_embedding=position_embedding
+    )
     segmenter = load("rn", last_block=last_block, position_embedding=position_embedding)
-    assert_close(segmenter.embed_image(single(images)).features, expected)
+    assert_close(segmenter.embed_image(torch.tensor(images)).features, expected)
 
 
 @pytest.mark.parametrize("form", ["paper", "released"])
 def test_vit_keys_equal_the_reference(load: Callable[..., MaskClip], form: str) -> None:
     images = random_images(37, 50)
-    _, raw, projected = reference.vit(images, VIT)
+    _, raw, projected = reference.vit(normalised(images), VIT)
     segmenter = load("vit", key_smoothing=True, key_smoothing_form=form)
-    assert_close(segmenter.embed_image(single(images)).keys, {"paper": raw, "released": projected}[form])
+    assert_close(segmenter.embed_image(torch.tensor(images)).keys, {"paper": raw, "released": projected}[form])
 
 
 @pytest.mark.parametrize("form", ["paper", "released"])
 @pytest.mark.parametrize("position_embedding", ["none", "interpolate"])
 def test_resnet_keys_equal_the_reference(load: Callable[..., MaskClip], form: str, position_embedding: str) -> None:
     images = random_images(75, 110)
-    _, keys = reference.resnet(images, RESNET, position_embedding=position_embedding)
+    _, keys = reference.resnet(normalised(images), RESNET, position_embedding=position_embedding)
     segmenter = load("rn", key_smoothing=True, key_smoothing_form=form, position_embedding=position_embedding)
-    assert_close(segmenter.embed_image(single(images)).keys, keys)
+    assert_close(segmenter.embed_image(torch.tensor(images)).keys, keys)
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
@@ -125,8 +131,9 @@ def test_image_to_refined_scores_equals_the_reference(load: Callable[..., MaskCl
     images, text = random_images(75, 110), dense_case(0, classes=7)[2]
     activation = {"activation": reference.gelu, "eps": 1e-6} if preset == "released" else {}
     last_block = {"paper": "value+residual", "released": "value+residual+ffn"}[preset]
-    features, raw, projected = reference.vit(images, VIT, last_block=last_block, **activation)  # type: ignore[arg-type]
-    cases = {"vit": (features, {"paper": raw, "released": projected}[preset]), "rn": reference.resnet(images, RESNET)}
+    seen = normalised(images, *((IMAGENET_MEAN, IMAGENET_STD) if preset == "released" else (CLIP_MEAN, CLIP_STD)))
+    features, raw, projected = reference.vit(seen, VIT, last_block=last_block, **activation)  # type: ignore[arg-type]
+    cases = {"vit": (features, {"paper": raw, "released": projected}[preset]), "rn": reference.resnet(seen, RESNET)}
     threshold = {"paper": None, "released": 1.0}[preset]
     for tower, (features, keys) in cases.items():
         scores = reference.denoise(reference.cosines(features, text), threshold=0.5, scale=100.0)
@@ -140,7 +147,7 @@ def test_image_to_refined_scores_equals_the_reference(load: Callable[..., MaskCl
 
 def test_keys_are_computed_only_for_key_smoothing(load: Callable[..., MaskClip]) -> None:
     for tower in ("vit", "rn"):
-        embedding = load(tower).embed_image(single(random_images(64, 96)))
+        embedding = load(tower).embed_image(torch.tensor(random_images(64, 96)))
         assert embedding.keys.shape == (2, 0, *embedding.grid)
 
 
@@ -332,7 +339,7 @@ def test_presets_say_what_paper_code_and_default_do() -> None:
     assert (released.config.layer_norm_eps, released.config.logit_scale) == (1e-6, 100)
     assert (released.config.key_smoothing_form, released.config.key_smoothing_threshold) == ("released", 1)
     assert (paper.config.key_smoothing_form, paper.config.key_smoothing_threshold) == ("paper", None)
-    assert (paper.inference.mean, released.inference.mean) == (CLIP_MEAN, IMAGENET_MEAN)
+    assert (paper.config.statistics, released.config.statistics) == ("clip", "imagenet")
     assert paper.inference.size == (512, 512)
     assert (released.inference.short_side, released.inference.long_side) == (512, 2048)
     assert (released.inference.antialias, released.inference.multiple) == (False, 1)
@@ -396,14 +403,14 @@ def test_an_official_file_and_the_folder_saved_from_it_give_the_same_features(
         folder = tmp_path / tower
         maskclip.save(from_file, folder)
         again = maskclip.load(Variant(from_file.config, str(folder), maskclip.VARIANTS["custom"].inference))
-        images = single(random_images(75, 110))
+        images = torch.tensor(random_images(75, 110))
         assert torch.equal(from_file.embed_image(images).features, again.embed_image(images).features)
 
 
 def test_a_saved_folder_keeps_the_activation_its_weights_were_trained_with(tmp_path: Path) -> None:
     segmenter, inference = catalog.load("maskclip/tiny", activation="gelu", layer_norm_eps=0.1)
     catalog.save(segmenter, tmp_path, method="maskclip", inference=inference)
-    images = single(random_images(32, 32))
+    images = torch.tensor(random_images(32, 32))
     same, _ = catalog.load(tmp_path)
     trained, _ = catalog.load(tmp_path, activation="as_trained", layer_norm_eps=None)
     original, _ = catalog.load("maskclip/tiny")

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from lexiseg import catalog
 from lexiseg.errors import SettingError
+from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, normalise
 from lexiseg.methods import maskclip, mini_clip
-from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Settings, choose
+from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Settings, choose, relight
 from lexiseg.segmenter import Inference, Variant
 
 torch.set_num_threads(1)  # for tensors this small, threads only wait for each other
@@ -24,6 +25,16 @@ def tiny() -> mini_clip.MiniClip:
     return mini_clip.load(VARIANTS["tiny"])
 
 
+def pictures(*size: int, seed: int = 0) -> torch.Tensor:
+    """Random RGB bytes of (count, height, width)."""
+    count, *sides = size
+    return torch.randint(0, 256, (count, 3, *sides), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+
+
+def seen(images: torch.Tensor) -> torch.Tensor:
+    return normalise(images, "clip")
+
+
 def batch(labels: list[int], *, exact: bool = False, seed: int = 0) -> dict:
     """Pictures of 32 pixels, each with one label all over; the last patch of each is in a second cell, unknown."""
     generator = torch.Generator().manual_seed(seed)
@@ -33,7 +44,8 @@ def batch(labels: list[int], *, exact: bool = False, seed: int = 0) -> dict:
     maps[:, 3, 3], cells[:, 3, 3] = -1, 1
     return {
         "keys": [str(at) for at in range(count)],
-        "images": torch.randn(count, 3, 32, 32, generator=generator),
+        "images": pictures(count, 32, 32, seed=seed),
+        "light": torch.tensor([[1.0, 0.0, 0.0, 0.0]] * count),
         "labels": maps,
         "cells": cells,
         "exact": torch.tensor([[exact, False, False, False]] * count),
@@ -60,25 +72,34 @@ def losses(objective: Objective, data: dict) -> dict[str, torch.Tensor]:
 
 
 def test_patches_are_those_of_maskclip_and_the_class_token_is_clips_own():
-    segmenter, images = tiny(), torch.randn(2, 3, 40, 48)
+    segmenter, images = tiny(), pictures(2, 40, 48)
     with torch.no_grad():
         dense = segmenter.embed_image(images).features
         expected = maskclip.MaskClip(segmenter.clip, maskclip.Config()).embed_image(images).features
         vision = segmenter.clip.vision
-        _, image = mini_clip.last_block(vision, vision.tokens(images)[0])
+        _, image = mini_clip.last_block(vision, vision.tokens(seen(images))[0])
         torch.testing.assert_close(dense, expected)
-        torch.testing.assert_close(vision.project(image), segmenter.clip.image_features(images))
+        torch.testing.assert_close(vision.project(image), segmenter.clip.image_features(seen(images)))
 
 
 def test_dropping_no_patches_is_the_plain_pass():
     segmenter = tiny()
     objective = Objective(segmenter, Settings(concepts=CONCEPTS, keep=1.0))
-    images = torch.randn(2, 3, 32, 32)
+    images = pictures(2, 32, 32)
     with torch.no_grad():
-        places, image, kept = objective._embed(images, (4, 4))
+        places, image, kept = objective._embed(seen(images), (4, 4))
         torch.testing.assert_close(places.mT.reshape(2, -1, 4, 4), segmenter.embed_image(images).features)
-        torch.testing.assert_close(image, segmenter.clip.image_features(images))
+        torch.testing.assert_close(image, segmenter.clip.image_features(seen(images)))
     assert kept.tolist() == [list(range(16))] * 2
+
+
+def test_light_scales_levels_around_the_middle_and_brightens_each_channel():
+    images = pictures(2, 3, 5)
+    light = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.7, 0.1, -0.2, 0.0]])
+    mean, std = (np.reshape(of, (3, 1, 1)) for of in (CLIP_MEAN, CLIP_STD))
+    contrast, gain = np.array([1, 0.7]).reshape(2, 1, 1, 1), np.array([[0, 0, 0], [0.1, -0.2, 0]]).reshape(2, 3, 1, 1)
+    expected = (0.5 + contrast * (images.numpy() / 255 - 0.5) + gain - mean) / std
+    np.testing.assert_allclose(relight(seen(images), light, "clip"), expected, atol=1e-5)
 
 
 def test_a_share_of_the_patches_is_drawn_for_each_picture_without_repeats():
@@ -112,7 +133,7 @@ def test_a_concept_in_the_picture_counts_although_it_is_related_to_another():
     data["labels"][:, :2] = 2  # half of each picture
     objective = with_relation(Objective(tiny(), plain(keep=1.0, image=1.0)), 0, 2)
     with torch.no_grad():
-        vectors = functional.normalize(objective.segmenter.clip.image_features(data["images"]), dim=-1)
+        vectors = functional.normalize(objective.segmenter.clip.image_features(seen(data["images"])), dim=-1)
         scores = (vectors @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()).log_softmax(dim=1)
         expected = -(scores[:, 0] * 7 / 15 + scores[:, 2] * 8 / 15).mean()
         torch.testing.assert_close(losses(objective, data)["image"], expected)
@@ -132,7 +153,7 @@ def test_regions_take_the_mean_of_the_patches_of_each_cell():
     data = batch([0, 1])
     data["labels"][:, 3, 3] = 4  # the second cell is known now
     with torch.no_grad():
-        places, _, _ = objective._embed(data["images"], (4, 4))
+        places, _, _ = objective._embed(seen(data["images"]), (4, 4))
         cosines = functional.normalize(places, dim=-1) @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()
         means = torch.stack([cosines[:, :15].mean(dim=1), cosines[:, 15]], dim=1).flatten(0, 1)
         expected = functional.cross_entropy(means, torch.tensor([0, 4, 1, 4]))
@@ -145,7 +166,7 @@ def test_what_is_absent_may_have_no_share():
     data["labels"][0, 0] = -2  # none of the listed: 1 and 3
     data["labels"][1, 0] = -3 - 4  # not 4, nor 0, which is related to it
     with torch.no_grad():
-        places, _, _ = objective._embed(data["images"], (4, 4))
+        places, _, _ = objective._embed(seen(data["images"]), (4, 4))
         cosines = functional.normalize(places, dim=-1) @ objective.concepts.T * objective.segmenter.clip.log_scale.exp()
         shares = cosines.softmax(dim=-1)[:, :4]
         left = torch.cat([shares[0][:, [0, 2, 4]].sum(dim=1), shares[1][:, [1, 2, 3]].sum(dim=1)])
@@ -247,27 +268,27 @@ def test_settings_that_make_no_sense_are_refused(name, value):
 
 def test_a_resnet_is_trained_on_what_maskclip_reads_of_it():
     segmenter = mini_clip.load(Variant(Config("tiny-rn"), None, Inference()))
-    vision, images = segmenter.clip.vision, torch.randn(2, 3, 96, 64)
+    vision, images = segmenter.clip.vision, pictures(2, 96, 64)
     objective = Objective(segmenter, plain(keep=1.0))
     with torch.no_grad():
         dense = segmenter.embed_image(images).features  # [2, D, 3, 2]
         torch.testing.assert_close(
             dense, maskclip.MaskClip(segmenter.clip, maskclip.Config()).embed_image(images).features
         )
-        places, image, kept = objective._embed(images, (12, 8))
+        places, image, kept = objective._embed(seen(images), (12, 8))
         finer = functional.interpolate(dense, size=(12, 8), mode="bilinear", align_corners=False)
         torch.testing.assert_close(places.mT.reshape(2, -1, 12, 8), finer)
-        torch.testing.assert_close(image, vision(images))
+        torch.testing.assert_close(image, vision(seen(images)))
         assert kept.tolist() == [list(range(96))] * 2
 
 
 def test_a_resnet_drops_places_behind_the_tower_alone():
     objective = Objective(mini_clip.load(Variant(Config("tiny-rn"), None, Inference())), plain(keep=0.25))
-    images = torch.randn(2, 3, 32, 32)
+    images = pictures(2, 32, 32)
     torch.manual_seed(0)
     with torch.no_grad():
-        places, _, kept = objective._embed(images, (4, 4))
-        everything, _, _ = Objective(objective.segmenter, plain(keep=1.0))._embed(images, (4, 4))
+        places, _, kept = objective._embed(seen(images), (4, 4))
+        everything, _, _ = Objective(objective.segmenter, plain(keep=1.0))._embed(seen(images), (4, 4))
         torch.testing.assert_close(places, everything.gather(1, kept[..., None].expand(-1, -1, 32)))
     assert places.shape[1] == 4
     sum(objective(batch([0, 1])).values()).backward()

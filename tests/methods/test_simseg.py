@@ -22,6 +22,7 @@ from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
+from lexiseg.layers.pixels import IMAGENET_MEAN, normalise
 from lexiseg.methods import simseg
 from lexiseg.methods.simseg import (
     Config,
@@ -34,7 +35,7 @@ from lexiseg.methods.simseg import (
     similarity,
     word_masks,
 )
-from lexiseg.segmenter import IMAGENET_MEAN, IMAGENET_STD, TextClassifier
+from lexiseg.segmenter import TextClassifier
 from lexiseg.vocabulary import Vocabulary
 
 SINGLE = ["a photo of a {}."]
@@ -43,6 +44,12 @@ SENTENCES = ["a photo of a cat.", "sky", "two dogs on grass"]
 
 def randn(*size: int, seed: int = 0) -> Tensor:
     return torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+def pictures(*size: int, seed: int = 0) -> Tensor:
+    """Random RGB bytes of (count, height, width)."""
+    count, *sides = size
+    return torch.randint(0, 256, (count, 3, *sides), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
 
 
 def tiny(architecture: str = "tiny", **changes: Any) -> SimSeg:
@@ -120,9 +127,9 @@ def test_long_sentences_lose_their_end(architecture: str) -> None:
 
 def test_the_vanilla_baseline_pools_by_class_tokens() -> None:
     model = tiny("tiny-clip", pooling="class_token")
-    images = randn(2, 3, 40, 32)
+    images = pictures(2, 40, 32)
     with torch.no_grad():
-        expected = functional.normalize(model.towers.clip.image_features(images), dim=-1)
+        expected = functional.normalize(model.towers.clip.image_features(normalise(images, "clip")), dim=-1)
         torch.testing.assert_close(model.image_vectors(images), expected, atol=1e-5, rtol=0)
         ids = torch.nn.utils.rnn.pad_sequence(list(map(torch.tensor, model.towers.clip.tokenizer(SENTENCES))), True)
         expected = functional.normalize(model.towers.clip.text_features(ids), dim=-1)
@@ -175,7 +182,7 @@ def test_what_is_kept_is_not_taken_for_other_pooling_or_other_weights(architectu
 
 
 def test_settings_that_sweeps_leave_to_the_end_change_nothing_in_an_embedding() -> None:
-    images = randn(1, 3, 32, 32)
+    images = pictures(1, 32, 32)
     plain = tiny()
     changes: dict[str, Any] = {"text_k": 3, "text_k_of": "batch", "text_length": 9, "ranked_classes": 3}
     changes |= {"most_classes": 2, "deviations": 0.0, "background_prompt": None, "binarise": "otsu", "closing": 3}
@@ -207,16 +214,26 @@ def test_the_temperature_is_raw_and_clamped_without_gradient_outside() -> None:
 
 
 def test_an_embedding_keeps_the_photographs_own_levels() -> None:
-    levels = torch.randint(0, 256, (2, 3, 32, 40), generator=torch.Generator().manual_seed(0))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    images = (levels / 255 - mean) / std
-    for how, wrong in (("rounded", 0.0), ("truncated", 0.6)):
+    images = pictures(2, 30, 40)
+    for how, wrong in (("own", 0.0), ("truncated", 0.6)):
         model = tiny(colours=how)
         with torch.no_grad():
             colours = functional.pixel_shuffle(model.embed_image(images).colours, model.patch)
-        off = (levels - colours)[..., :32, :40]
+        off = (images - colours[..., :30, :40]).float()
         assert off.abs().max() <= (how == "truncated")
-        assert 0 <= off.float().mean() <= wrong
+        assert (how == "truncated") * 0.1 <= off.mean() <= wrong
+        padded = {"own": np.round, "truncated": np.trunc}[how](255 * np.array(IMAGENET_MEAN))
+        assert np.array_equal(colours[0, :, 31, 7], padded)
+
+
+def test_a_third_of_the_levels_are_one_lower_as_released() -> None:
+    """The spec counts 36 to 62 of the 256 of a channel that the authors' arithmetic truncates to the one below."""
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
+    with torch.no_grad():
+        embedding = tiny(colours="truncated").embed_image(levels)
+    lower = (levels - functional.pixel_shuffle(embedding.colours, 8)).flatten(2).sum(dim=2)[0].tolist()
+    assert min(lower) >= 36
+    assert max(lower) <= 62
 
 
 def test_similarity_maps_are_cosines_of_patches_and_words() -> None:
@@ -233,7 +250,7 @@ def test_the_dense_rule_is_the_softmax_over_cosines() -> None:
     model = tiny(rule="dense")
     words = Vocabulary("cat, sky, road")
     with torch.no_grad():
-        embedding, classifier = model.embed_image(randn(1, 3, 64, 64)), model.embed_text(words, ["{}"])
+        embedding, classifier = model.embed_image(pictures(1, 64, 64)), model.embed_text(words, ["{}"])
         result = model.classify(embedding, classifier)
     assert not result.background
     assert not model.whole_image
@@ -318,7 +335,7 @@ def test_a_flat_map_takes_the_image_and_nothing_is_nan() -> None:
         assert word_masks(torch.full((1, 2, 2), 0.3), colours, Config(binarise=how)).all()
     model = tiny("tiny-clip")
     with torch.no_grad():
-        one = model.embed_image(torch.zeros(1, 3, 5, 5))
+        one = model.embed_image(torch.zeros(1, 3, 5, 5, dtype=torch.uint8))
         assert model.classify(one, model.embed_text(Vocabulary("cat"), ["{}"])).logits.isfinite().all()
 
 
@@ -378,14 +395,14 @@ def test_rule_and_background_are_logged_values() -> None:
 
 
 def batch() -> dict[str, Any]:
-    return {"images": randn(3, 3, 32, 32), "texts": SENTENCES, "keys": ["a", "b", "c"]}
+    return {"images": pictures(3, 32, 32), "texts": SENTENCES, "keys": ["a", "b", "c"]}
 
 
 def test_the_loss_is_infonce_of_unmasked_pooled_tokens_over_the_temperature() -> None:
     model = tiny().eval()
     with torch.no_grad():
         loss = Objective(model)(batch())
-        images = model.towers.image_tokens(batch()["images"])[0][:, 1:]
+        images = model.towers.image_tokens(normalise(batch()["images"], "imagenet"))[0][:, 1:]
         texts = model.towers.text_tokens(SENTENCES, length=25, padded=True).vectors
     logits = (sorted_mean(images, 5, [16] * 3) @ sorted_mean(texts, 1, [25] * 3).T) / 0.02
     both = [np.log(np.exp(side).sum(axis=1)) - np.diag(side) for side in (logits, logits.T)]

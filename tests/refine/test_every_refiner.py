@@ -168,7 +168,7 @@ class Coarse(nn.Module):
         return TextClassifier.of(vocabulary, weight, 4.0)
 
     def embed_image(self, images):
-        mean = F.avg_pool2d(images, PATCH)
+        mean = F.avg_pool2d(images / 255, PATCH)
         return DenseEmbedding(mean + 0.25 * torch.randn(mean.shape, generator=torch.Generator().manual_seed(0)))
 
     def classify(self, embedding, classifier):
@@ -194,7 +194,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 
 def predictor(segmenter: nn.Module, refine: str | None, **changes: Any) -> Predictor:
-    plain = Inference(mean=(0, 0, 0), std=(1, 1, 1), multiple=PATCH, templates="single", refine=refine, **changes)
+    plain = Inference(multiple=PATCH, templates="single", refine=refine, **changes)
     return Predictor(segmenter, plain, name="coarse", device="cpu", dtype="fp32")
 
 

@@ -35,7 +35,7 @@ def test_an_embedded_model_is_half_as_precise_and_leaves_out_what_the_embedded_c
     assert json.loads((tmp_path / "other" / "shared.json").read_text())["weights"] == "asset:mini-clip"
     again, _ = catalog.load("simseg/custom", weights=str(tmp_path / "other"))
     before, _ = catalog.load(str(trained))
-    picture = torch.randn(1, 3, 32, 32)
+    picture = torch.randint(0, 256, (1, 3, 32, 32)).to(torch.uint8)
     with torch.no_grad():
         torch.testing.assert_close(again.image_vectors(picture), before.image_vectors(picture), atol=1e-3, rtol=0)
         torch.testing.assert_close(again.text_vectors(["a cat"]), before.text_vectors(["a cat"]), atol=1e-3, rtol=0)

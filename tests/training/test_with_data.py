@@ -32,7 +32,7 @@ class Colours(nn.Module):
 
     def embed(self, batch):
         named = torch.tensor([[float(colour in text) for colour in COLOURS] for text in batch["texts"]])
-        return self.segmenter(batch["images"]), self.words(named)
+        return self.segmenter(batch["images"] / 255), self.words(named)
 
     def loss(self, images, texts):
         logits = 10 * functional.normalize(images, dim=-1) @ functional.normalize(texts, dim=-1).T

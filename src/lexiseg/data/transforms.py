@@ -1,4 +1,4 @@
-"""Crops, flips, colour changes and normalisation of training pictures; every random number is an argument's.
+"""Crops, flips and changes the colours of training pictures; every random number is an argument's.
 
 Pictures are Pillow's RGB images until `to_tensor`. A function that draws takes a numpy `Generator`, so one seed per
 sample decides everything about it.
@@ -7,7 +7,6 @@ sample decides everything about it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,6 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lexiseg.data.autoaugment import autoaugment
-from lexiseg.segmenter import CLIP_MEAN, CLIP_STD
 
 __all__ = [
     "RESAMPLE",
@@ -41,7 +39,7 @@ RESAMPLE = {
 
 @dataclass(frozen=True)
 class PairAugmentation:
-    """What happens to the picture of an image-text pair: crop and resize, flip, colours, normalise.
+    """What happens to the picture of an image-text pair: crop and resize, flip, colours.
 
     size: side of the square that the model sees, pixels.
     area, ratio: of the crop; a share of the picture's area, and width over height.
@@ -57,11 +55,9 @@ class PairAugmentation:
     flip: float = 0.0
     policy: Literal["none", "autoaugment"] = "none"
     distort: bool = False
-    mean: tuple[float, float, float] = CLIP_MEAN
-    std: tuple[float, float, float] = CLIP_STD
 
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
-        """The picture as the model's input [3, size, size]."""
+        """The picture as the model's input, uint8 [3, size, size]."""
         image = random_resized_crop(
             image, self.size, random, area=self.area, ratio=self.ratio, resample=RESAMPLE[self.resample]
         )
@@ -71,7 +67,7 @@ class PairAugmentation:
             image = autoaugment(image, random)
         if self.distort:
             image = photometric_distortion(image, random)
-        return to_tensor(image, mean=self.mean, std=self.std)
+        return to_tensor(image)
 
 
 def random_resized_crop(
@@ -145,9 +141,6 @@ def _shift_colours(image: Image.Image, saturation: float, turns: float) -> Image
     return image.convert("HSV").point([*hue.tolist(), *grey.tolist(), *levels.tolist()]).convert("RGB")
 
 
-def to_tensor(image: Image.Image | NDArray[np.uint8], *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """RGB [H, W, 3] of 0-255 as (level / 255 - mean) / std, float32 [3, H, W]."""
-    pixels = torch.from_numpy(np.array(image, np.uint8)).permute(2, 0, 1)  # [3, H, W]
-    scale = torch.tensor([1 / (255 * value) for value in std], dtype=torch.float32).view(3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32).view(3, 1, 1)
-    return torch.addcmul(shift, pixels.to(torch.float32), scale).contiguous()
+def to_tensor(image: Image.Image | NDArray[np.uint8]) -> Tensor:
+    """RGB [H, W, 3] as uint8 [3, H, W]."""
+    return torch.from_numpy(np.array(image, np.uint8)).permute(2, 0, 1).contiguous()

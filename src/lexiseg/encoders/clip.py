@@ -30,7 +30,7 @@ from lexiseg.encoders.text_cache import TextCache, fold_tensors, sample_tensors
 from lexiseg.encoders.tokenizer import MERGES_FILE, Tokenizer
 from lexiseg.encoders.weights import Origin, find, fit, read_folder, read_json
 from lexiseg.errors import WeightsError
-from lexiseg.segmenter import CLIP_MEAN, CLIP_STD
+from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD
 
 __all__ = ["Clip"]
 

@@ -36,14 +36,9 @@ class TextTokens(NamedTuple):
 
 
 class TokenTowers(Protocol):
-    """Also a `torch.nn.Module`. temperature: a scalar parameter; cosines over it are logits.
-
-    mean, std: what images are normalised with, RGB in 0-1.
-    """
+    """Also a `torch.nn.Module`. temperature: a scalar parameter; cosines over it are logits."""
 
     temperature: nn.Parameter
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
     @property
     def patch(self) -> int:
@@ -77,7 +72,6 @@ class ClipTokens(nn.Module):
             raise WeightsError("this CLIP has a ResNet, which pools its cells in one layer; give one with a ViT")
         attention.use(clip.text_model)
         self.clip = clip
-        self.mean, self.std = clip.mean, clip.std
         clip.log_scale.requires_grad_(False)
         self.temperature = nn.Parameter(torch.tensor(1 / clip.logit_scale))
 

@@ -28,7 +28,6 @@ from lexiseg.encoders.token_towers import TextTokens
 from lexiseg.encoders.weights import Origin, find, first_line, fit, load_pickle, read_folder
 from lexiseg.encoders.wordpiece import LETTERS, WordPieces
 from lexiseg.errors import WeightsError
-from lexiseg.segmenter import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["MODEL_TYPE", "TINY", "VitBert", "VitBertShape"]
 
@@ -62,8 +61,6 @@ TINY = VitBertShape(32, 8, 64, 2, 64, 2, vocabulary=len(LETTERS), positions=40, 
 
 class VitBert(nn.Module):
     """The towers of a shape, with whatever weights torch starts with; the class methods give them better ones."""
-
-    mean, std = IMAGENET_MEAN, IMAGENET_STD  # AugReg's own are 0.5; SimSeg ignores that (§2.4)
 
     def __init__(self, shape: VitBertShape, tokenizer: WordPieces) -> None:
         super().__init__()

@@ -11,14 +11,12 @@ from typing import Any
 
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.evaluation.protocols import BACKGROUND_WORDS, LEXISEG, Protocol, Study, row
-from lexiseg.segmenter import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["STUDIES", "named", "protocol"]
 
 # OpenCV's bilinear on bytes, ImageNet's statistics: mmsegmentation's pipeline
 _MMSEG: Mapping[str, Any] = {
-    "mean": IMAGENET_MEAN,
-    "std": IMAGENET_STD,
+    "statistics": "imagenet",
     "antialias": False,
     "size": None,
     "short_side": 512,
@@ -101,7 +99,7 @@ ZSSEG = Study(
     name="released",
     source="ZSSeg's code: sizes, data-set names as prompts; per data set ensemble weight, mask threshold, prompts",
     variants=("rn101",),
-    settings={"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "short_side": 512, "long_side": 2048},
+    settings={"statistics": "imagenet", "short_side": 512, "long_side": 2048},
     rows={
         "coco_stuff_156_15": row(
             ensemble_weight=0.8, mask_threshold=0.5, prompts="learned", short_side=640, long_side=2560
@@ -121,7 +119,7 @@ SIMSEG = Study(
     source="simseg.md §2.5 (algorithm), §6.2 (protocol), §6.3 (class names)",
     variants=("vit-s16", "vit-b16"),
     preset="released",
-    settings={"size": (288, 288), "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "templates": "imagenet80"},
+    settings={"size": (288, 288), "statistics": "imagenet", "templates": "imagenet80"},
     rows={
         "voc21": row("groupvit", ranked_classes=10),
         "context60": row("simseg", ranked_classes=30),
@@ -130,8 +128,7 @@ SIMSEG = Study(
 )
 
 _SEGCLIP: Mapping[str, Any] = {
-    "mean": CLIP_MEAN,
-    "std": CLIP_STD,
+    "statistics": "clip",
     "antialias": False,
     "short_side": 224,
     "long_side": 2048,
@@ -164,8 +161,7 @@ SEGCLIP_PAPER = Study(
 )
 
 _GROUPVIT: Mapping[str, Any] = {
-    "mean": IMAGENET_MEAN,
-    "std": IMAGENET_STD,
+    "statistics": "imagenet",
     "antialias": False,
     "short_side": 448,
     "long_side": 2048,

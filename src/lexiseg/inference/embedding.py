@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lexiseg.errors import LexisegError
-from lexiseg.inference import devices, preprocess, windows
+from lexiseg.inference import devices, windows
 from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.reading import Picture
 from lexiseg.inference.windows import Box
@@ -90,8 +90,7 @@ class Embedder:
         """uint8 [B, 3, H, W] as an embedding whose numbers are finite."""
         while True:
             with torch.inference_mode():
-                images = preprocess.normalise(pixels.to(self.device), self.inference.mean, self.inference.std)
-                embedding = self.segmenter.embed_image(images.to(self.dtype))
+                embedding = self.segmenter.embed_image(pixels.to(self.device))
                 if windows.is_finite(embedding):
                     return embedding
             wider = devices.safer(self.dtype, self.device)

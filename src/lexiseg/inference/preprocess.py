@@ -1,9 +1,8 @@
-"""From a photograph to the network's input: how large, resized how, normalised with what."""
+"""Resizes a photograph to the network's input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from lexiseg.errors import SettingError
 from lexiseg.inference.upsample import Axis
 from lexiseg.segmenter import Inference
 
-__all__ = ["MAX_UPSCALED_ASPECT", "normalise", "prepare", "resize", "target_size"]
+__all__ = ["MAX_UPSCALED_ASPECT", "prepare", "resize", "target_size"]
 
 MAX_UPSCALED_ASPECT = 16  # an enlarged picture has at most this many squares of its short side
 
@@ -77,15 +76,6 @@ def resize(rgb: npt.NDArray[np.uint8], size: Size, inference: Inference) -> Tens
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
-def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """uint8 [..., 3, H, W] to float32, (pixel / 255 - mean) / std per channel."""
-    scale = [1 / (255 * value) for value in std]
-    shift = [-value / spread for value, spread in zip(mean, std, strict=True)]
-    weight, bias = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (scale, shift))
-    return pixels.to(torch.float32).mul_(weight).add_(bias)
-
-
 def prepare(rgb: npt.NDArray[np.uint8], inference: Inference) -> Tensor:
-    """RGB uint8 [H, W, 3] as the network's input [3, h, w], float32."""
-    size = target_size(rgb.shape[0], rgb.shape[1], inference)
-    return normalise(resize(rgb, size, inference), inference.mean, inference.std)
+    """RGB uint8 [H, W, 3] as the network's input, uint8 [3, h, w]."""
+    return resize(rgb, target_size(rgb.shape[0], rgb.shape[1], inference), inference)

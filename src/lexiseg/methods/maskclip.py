@@ -19,7 +19,7 @@ presets "paper", "released" and "lexiseg" hold one column each.
                                                   channels; ViT: after F  §2.7
     key_smoothing_threshold  none                 1: only cells below it change       none
     prompt_denoising         what if all fail?    then the first class wins  §2.8     then none is removed, always
-    mean, std                not said             ImageNet's  §2.2                    CLIP's
+    statistics               not said             ImageNet's  §2.2                    CLIP's
     size                     512x512              short side 512, any multiple  §2.2  the variant's, in whole patches
 
 Not reproduced: text vectors in half precision (§2.9), 32 heads in the ResNet baseline whatever the tower (§2.5), a
@@ -46,17 +46,9 @@ from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
-from lexiseg.segmenter import (
-    CLIP_MEAN,
-    CLIP_STD,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    DenseEmbedding,
-    DenseLogits,
-    Inference,
-    TextClassifier,
-    Variant,
-)
+from lexiseg.layers import pixels
+from lexiseg.layers.pixels import Statistics
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["PRESETS", "VARIANTS", "Config", "MaskClip", "MaskClipEmbedding", "load", "save"]
@@ -79,6 +71,7 @@ class Config:
     key_smoothing: sum the posteriors over all cells, weighted by how alike the keys are.
     key_smoothing_threshold: posterior, 0-1; cells whose best class reaches it are left alone. None: all are smoothed.
     prompt_denoising: remove the classes whose posterior reaches `prompt_denoising_threshold` (0-1) nowhere.
+    statistics: what pictures are normalised with, "clip", "imagenet", or mean and standard deviation of RGB in 0-1.
     architecture: the tower of random weights where a variant has none of its own, for tests.
     tokenizer: a folder, or OpenAI's merges file, for weights that bring none (OpenAI's files).
     allow_pickle: read weights that only come as a pickle, from a source you trust.
@@ -99,11 +92,13 @@ class Config:
     key_smoothing_threshold: float | None = None
     prompt_denoising: bool = False
     prompt_denoising_threshold: float = 0.5
+    statistics: Statistics = "clip"
     architecture: Literal["of_weights", "tiny", "tiny-rn"] = "of_weights"
     tokenizer: str | None = None
     allow_pickle: bool = False
 
     def __post_init__(self) -> None:
+        pixels.check(self.statistics)
         for name in ("layer_norm_eps", "logit_scale", "output_scale"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -152,6 +147,7 @@ class MaskClip(nn.Module):
     def embed_image(self, images: Tensor) -> MaskClipEmbedding:
         """The grid covers the image, padded with the mean colour at the right and bottom to whole patches (ViT)."""
         vision = self.clip.vision
+        images = pixels.normalise(images, self.config.statistics, pixels.dtype_of(vision))
         if isinstance(vision, ClipVit):
             return embed_vit(vision, images, self.config)
         return embed_resnet(vision, images, self.config)
@@ -353,7 +349,7 @@ CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over
 
 _OF_WEIGHTS = ("architecture", "tokenizer", "allow_pickle")  # a preset says nothing about them
 _LEXISEG: dict[str, Any] = {field.name: field.default for field in fields(Config) if field.name not in _OF_WEIGHTS}
-_LEXISEG |= {"mean": CLIP_MEAN, "std": CLIP_STD, "size": None, "antialias": True}
+_LEXISEG |= {"size": None, "antialias": True}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lexiseg": _LEXISEG,
@@ -366,8 +362,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "output_scale": 1.0,
         "key_smoothing_form": "released",
         "key_smoothing_threshold": 1.0,
-        "mean": IMAGENET_MEAN,
-        "std": IMAGENET_STD,
+        "statistics": "imagenet",
         "short_side": 512,  # Context: 520 for the long side, which its benchmark says
         "long_side": 2048,
         "multiple": 1,

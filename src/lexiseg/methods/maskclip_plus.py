@@ -23,7 +23,8 @@ Where the paper and the authors' code disagree, `Config`, `Inference` and `Train
     classifier       MaskCLIP's: a scaled cosine  raw features, no temperature  §3.2      as released
     loss_mean        not said                     over all pixels, even ignored  §3.5     over pixels that have a label
     self_training    after a tenth of the steps   a step earlier; a resume restarts it    by step, whatever happens
-    renormalise      not said                     CLIP gets ImageNet's statistics  §3.6   the teacher gets its own
+    the teacher's    not said                     ImageNet's, as the student's  §3.6      its own
+      statistics
     confidence_of    none is used                 all pixels, the score's scale  §3.4     unlabelled pixels, posterior
     distillation     said to harm                 has no gradient  §3.7                   has one; off
     annotation-free  no annotation                ignored pixels are the truth's  §3.3    both: the data decides
@@ -57,11 +58,11 @@ from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer
 from lexiseg.encoders.weights import find, fit, read_folder, read_json
 from lexiseg.errors import DataError, SettingError, WeightsError
+from lexiseg.layers import pixels
+from lexiseg.layers.pixels import Statistics
 from lexiseg.losses.pseudo_labels import UNLABELLED, cross_entropy, fill, upsample
 from lexiseg.networks.student import Student, StudentShape
 from lexiseg.segmenter import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     DenseEmbedding,
     DenseLogits,
     Inference,
@@ -99,6 +100,8 @@ class Config:
     learn_background: everything else is a vector that is trained, in place of words.
     classifier: "raw" features times unit text vectors, or their "cosine" times `logit_scale`.
     mapper: M of Eq. 2, between a text vector and the classifier's weights.
+    statistics: what the student's pictures are normalised with, "clip", "imagenet", or mean and standard deviation of
+        RGB in 0-1.
     text_tower: the CLIP whose text tower embeds the words (hub id, folder, "asset:NAME"; "random" for tests); None is
         the teacher's.
     """
@@ -111,9 +114,11 @@ class Config:
     classifier: Literal["raw", "cosine"] = "raw"
     logit_scale: float = 100.0
     mapper: Literal["identity", "linear", "mlp"] = "identity"
+    statistics: Statistics = "imagenet"
     text_tower: str | None = None
 
     def __post_init__(self) -> None:
+        pixels.check(self.statistics)
         if self.background and self.learn_background:
             raise SettingError(f"background words ({self.background}) and learn_background exclude each other")
         if self.logit_scale <= 0:
@@ -181,7 +186,8 @@ class MaskClipPlus(nn.Module):
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:
         """Raw features; the grid covers the image, rounded up to whole cells."""
-        return DenseEmbedding(self._network()(images))
+        network = self._network()
+        return DenseEmbedding(network(pixels.normalise(images, self.config.statistics, pixels.dtype_of(network))))
 
     def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
         features = embedding.features.to(torch.promote_types(embedding.features.dtype, torch.float32))
@@ -253,8 +259,6 @@ class Training:
     loss_mean: over the "valid" pixels, which have a label, or over "all".
     distillation: weight of the L1 distance between the student's features and the teacher's unit ones, at the
         student's places; 0 is none.
-    mean, std: what the data normalised the pictures with, RGB in 0-1.
-    renormalise: give the teacher pictures as it was trained on; released: as they are.
     """
 
     unseen: tuple[str, ...] = ()
@@ -264,9 +268,6 @@ class Training:
     confidence_of: Literal["posterior", "released"] = "posterior"
     loss_mean: Literal["valid", "all"] = "valid"
     distillation: float = 0.0
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    renormalise: bool = True
 
     def __post_init__(self) -> None:
         if self.confidence_of == "posterior" and not 0 <= (self.confidence or 0) <= 1:
@@ -354,9 +355,6 @@ class Objective(nn.Module):
     @torch.no_grad()
     def _teacher_sees(self, images: Tensor) -> Any:
         """Its embedding of some pictures of the batch."""
-        if self.settings.renormalise:
-            assert self._inference is not None, "there is a teacher"
-            images = _renormalised(images, self.settings, self._inference)
         return self.teacher.embed_image(images)
 
     @torch.no_grad()
@@ -424,15 +422,6 @@ class Objective(nn.Module):
                 f"pixels are labelled {self.vocabulary.names[told[0]]!r}, which is said to be unseen; "
                 "let the data suppress that class"
             )
-
-
-def _renormalised(images: Tensor, given: Training, wanted: Inference) -> Tensor:
-    """Pictures normalised with one mean and deviation, as if they had been with others."""
-    mean, std, new_mean, new_std = (
-        torch.tensor(values, device=images.device).view(3, 1, 1)
-        for values in (given.mean, given.std, wanted.mean, wanted.std)
-    )
-    return (images.float() * (std / new_std) + (mean - new_mean) / new_std).to(images.dtype)
 
 
 @torch.no_grad()
@@ -545,9 +534,9 @@ def _read(weights: str, config: Config) -> MaskClipPlus:
 MODEL_TYPE = "lexiseg_maskclip_plus"
 UNTRAINED = "untrained:"  # networks of the paper that somebody has to train first
 
-_SMALL = Inference(IMAGENET_MEAN, IMAGENET_STD, long_side=256, multiple=8, templates="vild14")  # as maskclip/mini
-_LARGE = Inference(IMAGENET_MEAN, IMAGENET_STD, short_side=512, long_side=2048, templates="maskclip85")
-_TINY = Inference(IMAGENET_MEAN, IMAGENET_STD, short_side=64, templates="single")
+_SMALL = Inference(long_side=256, multiple=8, templates="vild14")  # as maskclip/mini
+_LARGE = Inference(short_side=512, long_side=2048, templates="maskclip85")
+_TINY = Inference(short_side=64, templates="single")
 
 
 def _paper(network: Literal["deeplabv2", "deeplabv3plus", "pspnet"], backbone: str, about: str) -> Variant:
@@ -568,7 +557,7 @@ VARIANTS: Mapping[str, Variant] = {
 
 _OF_WEIGHTS = ("student", "start_from", "words", "background", "learn_background", "mapper", "text_tower")
 _LEXISEG: dict[str, Any] = {each.name: each.default for each in fields(Config) if each.name not in _OF_WEIGHTS}
-_LEXISEG |= {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "antialias": True}
+_LEXISEG |= {"antialias": True}
 _LIKE_THE_PAPER = {"short_side": 512, "long_side": 2048, "multiple": 1, "templates": "maskclip85"}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

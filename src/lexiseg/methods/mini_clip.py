@@ -32,6 +32,8 @@ from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.tokenizer import Tokenizer, pad
 from lexiseg.encoders.weights import find, fit
 from lexiseg.errors import SettingError
+from lexiseg.layers import pixels
+from lexiseg.layers.pixels import Statistics
 from lexiseg.networks.heads import upsample
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
@@ -49,10 +51,15 @@ class Config:
     """architecture: the shape of random weights, where no weights are named; "-rn" has a CLIP-ResNet.
     text_tower: a CLIP whose text tower is taken, where no weights are named; None is a random one. Both towers learn
         the same places, so one that knows the words need not learn them again.
+    statistics: what pictures are normalised with, "clip", "imagenet", or mean and standard deviation of RGB in 0-1.
     """
 
     architecture: Literal["base", "base-rn", "tiny", "tiny-rn"] = "base"
     text_tower: str | None = None
+    statistics: Statistics = "clip"
+
+    def __post_init__(self) -> None:
+        pixels.check(self.statistics)
 
 
 class MiniClip(nn.Module):
@@ -69,6 +76,7 @@ class MiniClip(nn.Module):
     def embed_image(self, images: Tensor) -> DenseEmbedding:
         """The grid covers the image; a ViT pads it at the right and bottom to whole patches."""
         vision = self.clip.vision
+        images = pixels.normalise(images, self.config.statistics, pixels.dtype_of(vision))
         if isinstance(vision, ClipResNet):
             return DenseEmbedding(vision.attnpool.cells(vision.trunk(images)))
         tokens, grid = vision.tokens(images)
@@ -157,7 +165,9 @@ class Objective(nn.Module):
             losses["text"] = settings.text * self._of_words(batch["sentences"], batch["words"], batch["meanings"])
         if "images" not in batch:
             return losses
-        places, image, kept = self._embed(batch["images"], batch["labels"].shape[1:])
+        statistics = self.segmenter.config.statistics
+        images = relight(pixels.normalise(batch["images"], statistics), batch["light"], statistics)
+        places, image, kept = self._embed(images, batch["labels"].shape[1:])
         labels, cells = (batch[name].flatten(1).gather(1, kept) for name in ("labels", "cells"))  # [B, K]
         exact = batch["exact"].gather(1, cells)
         prior = self._prior(labels)
@@ -175,8 +185,12 @@ class Objective(nn.Module):
             self.segmenter.clip.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
     def _embed(self, images: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of the kept patches [B, K, D] and of the picture [B, D], and which patches were kept [B, K]."""
+        """Vectors of the kept patches [B, K, D] and of the picture [B, D], and which patches were kept [B, K].
+
+        images: normalised [B, 3, H, W].
+        """
         vision, share = self.segmenter.clip.vision, self.settings.keep
+        images = images.to(pixels.dtype_of(vision))
         kept = choose(len(images), grid[0] * grid[1], share, images.device)
         if isinstance(vision, ClipResNet):
             features = vision.trunk(images)
@@ -255,6 +269,14 @@ class Objective(nn.Module):
         """[N, C], [N] -> [N] in float32; concepts related to the right one are no answers."""
         logits = logits.float().masked_fill(self.related[labels], float("-inf"))
         return functional.cross_entropy(logits, labels, reduction="none")
+
+
+def relight(images: Tensor, light: Tensor, statistics: Statistics) -> Tensor:
+    """Normalised images [B, 3, H, W] in other light [B, 4], see `data.mini.concept_images`; no level is clipped."""
+    light = light.to(images)[:, :, None, None]
+    contrast, gain = light[:, :1], light[:, 1:]
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in pixels.mean_and_std(statistics))
+    return images * contrast + ((0.5 - mean) * (1 - contrast) + gain) / std
 
 
 def choose(batch: int, length: int, share: float, device: torch.device) -> Tensor:

@@ -13,7 +13,7 @@ docs/papers/simseg.md).
 
     setting            paper, released                                  lexiseg (the default)
     text_k_of          the shortest sentence of a batch bounds k  §2.2  each sentence bounds its own k
-    colours            truncated to whole levels for the CRF  §2.6      rounded
+    colours            truncated after normalising, for the CRF  §2.6   the photograph's own
 
 Fewer classes than `ranked_classes`, and a map without any contrast, make the released code fail. Here all classes are
 ranked then, and the threshold is never above the best score, since of two classes none would pass; a class whose map
@@ -47,17 +47,11 @@ from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.token_towers import ClipTokens, TextTokens, TokenTowers
 from lexiseg.encoders.vit_bert import VitBert
 from lexiseg.errors import SettingError, WeightsError
+from lexiseg.layers import pixels
+from lexiseg.layers.pixels import Statistics
 from lexiseg.losses.contrastive import info_nce
 from lexiseg.refine.crf import dense_crf
-from lexiseg.segmenter import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    DenseEmbedding,
-    DenseLogits,
-    Inference,
-    TextClassifier,
-    Variant,
-)
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
@@ -95,7 +89,9 @@ class Config:
         vocabulary brings take its place.
     binarise: how a map of 0 to 1 becomes a mask: by the dense CRF (§2.6), at one half, or at Otsu's threshold.
     closing: side of the square that masks are closed with, pixels, odd; 1 leaves them as they are.
-    colours: how the image's colours become whole levels for the CRF.
+    colours: the levels that the CRF sees, the image's own or, as released, those that are left of them when they are
+        normalised, brought back and "truncated": many are one lower.
+    statistics: what pictures are normalised with, "clip", "imagenet", or mean and standard deviation of RGB in 0-1.
     architecture: what is built where a variant has no weights: the two pretrained towers below, or random ones.
     image_tower, text_tower: hub ids or folders of a ViT (timm's or transformers' layout) and of a BERT.
     tokenizer: a folder or hub id, for weights that bring none.
@@ -114,7 +110,8 @@ class Config:
     background_prompt: str | None = "background"
     binarise: Literal["crf", "half", "otsu"] = "crf"
     closing: int = 7
-    colours: Literal["rounded", "truncated"] = "rounded"
+    colours: Literal["own", "truncated"] = "own"
+    statistics: Statistics = "clip"
     architecture: Literal["pretrained", "tiny", "tiny-clip", "small-clip"] = "pretrained"
     image_tower: str = "timm/vit_base_patch16_224.augreg_in21k"
     text_tower: str = vit_bert.BERT
@@ -127,6 +124,7 @@ class Config:
         return self.rule == "simseg"
 
     def __post_init__(self) -> None:
+        pixels.check(self.statistics)
         for name in ("image_k", "text_k", "text_length", "ranked_classes", "most_classes"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -176,7 +174,7 @@ class SimSeg(nn.Module):
 
     def image_vectors(self, images: Tensor) -> Tensor:
         """One unit vector per image [B, D], as they are compared in training."""
-        return self._pool_image(self.towers.image_tokens(images)[0])
+        return self._pool_image(self._image_tokens(images)[0])
 
     def text_vectors(self, sentences: Sequence[str], *, masked: bool = True) -> Tensor:
         """One unit vector per sentence [N, D]; not `masked`, padding competes with the words (§2.2)."""
@@ -200,7 +198,7 @@ class SimSeg(nn.Module):
 
     def embed_image(self, images: Tensor) -> SimSegEmbedding:
         """The grid covers the image, padded with the mean colour at the right and bottom to whole patches."""
-        tokens, grid = self.towers.image_tokens(images)
+        tokens, grid = self._image_tokens(images)
         features = tokens[:, 1:].mT.reshape(len(tokens), -1, *grid)
         colours = self._colours(images) if self.whole_image else features.new_empty(len(tokens), 0, *grid)
         return SimSegEmbedding(features, colours, self._pool_image(tokens))
@@ -237,14 +235,25 @@ class SimSeg(nn.Module):
             return _unit(_at_least_float32(tokens[:, 0]))
         return loda_pool(tokens[:, 1:], self.config.image_k)
 
+    def _image_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Of RGB bytes, see `TokenTowers`."""
+        normalised = pixels.normalise(images, self.config.statistics, pixels.dtype_of(self.towers))
+        tokens: tuple[Tensor, tuple[int, int]] = self.towers.image_tokens(normalised)
+        return tokens
+
     def _colours(self, images: Tensor) -> Tensor:
-        """The photograph's own levels, from what the network sees."""
+        """RGB bytes as levels in float32, padded with the mean colour, those of a cell together [B, 3 P P, h, w]."""
         height, width = images.shape[-2:]
-        images = functional.pad(images.float(), (0, -width % self.patch, 0, -height % self.patch))
-        mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (self.towers.mean, self.towers.std))
-        levels = (images * std + mean) * 255
-        levels = levels.trunc() if self.config.colours == "truncated" else levels.round()
-        return functional.pixel_unshuffle(levels.clamp(0, 255), self.patch)
+        mean, std = (torch.tensor(of, device=images.device) for of in pixels.mean_and_std(self.config.statistics))
+        sides = -(-height // self.patch) * self.patch, -(-width // self.patch) * self.patch
+        levels = (mean * 255).view(3, 1, 1).repeat(len(images), 1, *sides)
+        levels[..., :height, :width] = images
+        if self.config.colours == "truncated":
+            mean, std = mean.view(3, 1, 1), std.view(3, 1, 1)
+            normalised = (images / 255 - mean) / std  # as the authors' library computes it, which decides the rounding
+            levels[..., :height, :width] = (normalised * std + mean) * 255
+        whole = levels.trunc() if self.config.colours == "truncated" else levels.round()
+        return functional.pixel_unshuffle(whole.clamp(0, 255), self.patch)
 
 
 TEMPERATURES = (0.001, 0.5)
@@ -427,14 +436,16 @@ AUTHORS = "authors:"  # weights that only come as the authors' files
 SMALL_CLIP = ClipShape(128, 128, 128, 4, 16, 128, 2, context=32, vocabulary=4093, activation="gelu")
 
 
+_USUAL = Inference(size=(288, 288), templates="imagenet80")
+
+
 def _released(name: str, image_tower: str, about: str) -> Variant:
-    inference = Inference(IMAGENET_MEAN, IMAGENET_STD, size=(288, 288), templates="imagenet80")
     about = f"{about}; needs weights=PATH of the authors' checkpoint"
-    return Variant(Config(image_tower=image_tower), AUTHORS + name, inference, about)
+    return Variant(Config(image_tower=image_tower, statistics="imagenet"), AUTHORS + name, _USUAL, about)
 
 
 _ALL_PASS: dict[str, Any] = {"deviations": -10.0, "most_classes": 10}  # random weights rank classes at random
-_TINY = Inference(IMAGENET_MEAN, IMAGENET_STD, size=(64, 64), templates="single")
+_TINY = Inference(size=(64, 64), templates="single")
 
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
@@ -443,19 +454,16 @@ VARIANTS: Mapping[str, Variant] = {
         Inference(long_side=192, multiple=8, templates="vild14"),
         "embedded: the embedded CLIP after captions and LoDA, for comparisons; maskclip/mini sees more",
     ),
-    "tiny": Variant(Config(architecture="tiny", **_ALL_PASS), None, _TINY, "random ViT and BERT, for tests"),
-    "tiny-clip": Variant(
-        Config(architecture="tiny-clip", **_ALL_PASS),
-        None,
-        Inference(size=(64, 64), templates="single"),
-        "a random CLIP, for tests",
+    "tiny": Variant(
+        Config(architecture="tiny", statistics="imagenet", **_ALL_PASS), None, _TINY, "random ViT and BERT, for tests"
     ),
+    "tiny-clip": Variant(Config(architecture="tiny-clip", **_ALL_PASS), None, _TINY, "a random CLIP, for tests"),
     "vit-s16": _released("ViT-S/16", "timm/vit_small_patch16_224.augreg_in21k", "ViT-S/16 and BERT, 131 M parameters"),
     "vit-b16": _released("ViT-B/16", "timm/vit_base_patch16_224.augreg_in21k", "ViT-B/16 and BERT, 196 M parameters"),
     "custom": Variant(
         Config(),
         None,
-        Inference(size=(288, 288), templates="imagenet80"),
+        _USUAL,
         "any CLIP with a ViT: weights= is a hub id, a folder or one of OpenAI's files",
     ),
 }
@@ -472,9 +480,10 @@ CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over
     "closing",
 )
 
-_OF_WEIGHTS = ("architecture", "image_tower", "text_tower", "tokenizer", "allow_pickle")  # no preset speaks of them
+# no preset speaks of them
+_OF_WEIGHTS = ("architecture", "image_tower", "text_tower", "tokenizer", "allow_pickle", "statistics")
 _LEXISEG: dict[str, Any] = {each.name: each.default for each in fields(Config) if each.name not in _OF_WEIGHTS}
 _RELEASED = {**_LEXISEG, "text_k_of": "batch", "colours": "truncated"}
-_RELEASED |= {"size": (288, 288), "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "templates": "imagenet80"}
+_RELEASED |= {"statistics": "imagenet", "size": (288, 288), "templates": "imagenet80"}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {"lexiseg": _LEXISEG, "paper": _RELEASED, "released": _RELEASED}

@@ -216,12 +216,12 @@ RELEASED = replace(
     CONTEXT59,
     model="maskclip_plus/deeplabv2-r50",
     config=_config("deeplabv2", "rn50", words=_words("context59")),
-    objective=Training(loss_mean="all", renormalise=False),
-    teacher_settings={"preset": "released"},
+    objective=Training(loss_mean="all"),
+    teacher_settings={"preset": "released"},  # which gives CLIP ImageNet's statistics
     data=replace(CONTEXT59.data, labels="annotation_free"),
 )
 RELEASED_VOC_15_5 = replace(
     VOC_15_5,
-    objective=replace(VOC_15_5.objective, self_training=1_999, loss_mean="all", renormalise=False),
+    objective=replace(VOC_15_5.objective, self_training=1_999, loss_mean="all"),
     teacher_settings={"preset": "released", "weights": "RN50.pt"},
 )

@@ -13,7 +13,6 @@ from lexiseg.data.scene_data import ScenePairData
 from lexiseg.data.scenes import Scenes
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.methods.simseg import Config, Training
-from lexiseg.segmenter import IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
 CC15M = 2_891_445 + 11_156_203  # pairs of CC3M and CC12M that the authors of GroupViT could get (§5.4)
@@ -25,9 +24,7 @@ RECIPE = Recipe(
     objective=Training(masked_text=False),
     data=PairData(
         places=("data/cc3m", "data/cc12m"),
-        augmentation=PairAugmentation(
-            size=224, area=(0.6, 1.0), policy="autoaugment", mean=IMAGENET_MEAN, std=IMAGENET_STD
-        ),
+        augmentation=PairAugmentation(size=224, area=(0.6, 1.0), policy="autoaugment"),
         captions=Captions(tokenizer="google-bert/bert-base-uncased"),
     ),
     steps=EPOCHS * CC15M // 4096,

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.inference import preprocess
+from lexiseg.layers import pixels
+from lexiseg.layers.pixels import Statistics
 from lexiseg.methods.maskclip import MaskClip
 from lexiseg.segmenter import DenseLogits, Inference, MaskScores, Segmenter, TextClassifier
 
@@ -45,7 +47,7 @@ class Peer:
             segmenter.eval().to(self.device, dtype)
         self._network: Callable[[Tensor], DenseLogits | MaskScores]
         if isinstance(segmenter, MaskClip) and isinstance(segmenter.clip.vision, ClipVit):
-            self._network = _Tower(segmenter.clip.vision, classifier.to(dtype=dtype))
+            self._network = _Tower(segmenter.clip.vision, segmenter.config.statistics, classifier.to(dtype=dtype))
         else:
             self._network = lambda images: segmenter.classify(segmenter.embed_image(images), classifier)
 
@@ -53,22 +55,22 @@ class Peer:
     def label(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
         """RGB uint8 [H, W, 3] to labels [H, W]."""
         height, width = image.shape[:2]
-        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device).float()
+        images = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
         seen = preprocess.target_size(height, width, self.inference)
         if seen != (height, width):
-            pixels = F.interpolate(pixels, seen, mode="bilinear", antialias=True, align_corners=False)
-        images = preprocess.normalise(pixels, self.inference.mean, self.inference.std).to(self.dtype)
+            images = F.interpolate(images, seen, mode="bilinear", antialias=True, align_corners=False)
         return argmax(self._network(images), (height, width)).cpu().numpy()
 
 
 class _Tower:
     """CLIP's whole image tower as transformers runs it, every patch compared with the words."""
 
-    def __init__(self, vision: ClipVit, classifier: TextClassifier) -> None:
-        self.vision, self.classifier = vision, classifier
+    def __init__(self, vision: ClipVit, statistics: Statistics, classifier: TextClassifier) -> None:
+        self.vision, self.statistics, self.classifier = vision, statistics, classifier
 
     def __call__(self, images: Tensor) -> DenseLogits:
         tower, patch = self.vision.model, self.vision.patch
+        images = pixels.normalise(images, self.statistics, pixels.dtype_of(tower))
         tokens = tower(images, interpolate_pos_encoding=True).last_hidden_state[:, 1:]
         features = F.normalize(self.vision.projection(tower.post_layernorm(tokens)), dim=-1)  # [B, L, D]
         logits = (self.classifier.scale * features @ self.classifier.weight.T).mT  # [B, Q, L]

@@ -43,7 +43,7 @@ class Colours(nn.Module):
         self.embedded += len(images)
         time.sleep(self.config.delay)
         order = [1, 0, 2] if self.config.swap else [0, 1, 2]
-        return DenseEmbedding(functional.normalize(images.float()[:, order], dim=1))
+        return DenseEmbedding(functional.normalize(images.float()[:, order] / 255, dim=1))
 
     def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
         logits = torch.einsum("bdhw,qd->bqhw", embedding.features, classifier.weight.float()) * classifier.scale
@@ -58,7 +58,7 @@ def save(segmenter: Colours, folder: str | os.PathLike[str]) -> None:
     raise AssertionError("nobody saves colours")
 
 
-_AS_THEY_ARE = Inference(mean=(0, 0, 0), std=(1, 1, 1), templates="single")
+_AS_THEY_ARE = Inference(templates="single")
 
 VARIANTS: Mapping[str, Variant] = {
     "plain": Variant(Config(), None, _AS_THEY_ARE, "for tests"),

@@ -19,7 +19,6 @@ from torch import Tensor
 from lexiseg.data.transforms import photometric_distortion, to_tensor
 from lexiseg.errors import BadSample, DataError, ImageError
 from lexiseg.files import digest
-from lexiseg.segmenter import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = [
     "MASKCLIP_PLUS",
@@ -36,6 +35,8 @@ __all__ = [
 UNLABELLED = -1
 
 Labels = NDArray[np.int64]
+
+MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB levels
 
 
 class Picture(Protocol):
@@ -83,7 +84,7 @@ class Relabelling:
 
 @dataclass(frozen=True)
 class DenseAugmentation:
-    """Resize, crop, flip, colours, normalise, pad: in that order, image and labels together. Sizes are in pixels.
+    """Resize, crop, flip, colours, pad: in that order, image and labels together. Sizes are in pixels.
 
     crop: (height, width) of the result.
     scale, ratio: the picture is fitted into (long side, short side) = `scale` times a random ratio, keeping its shape.
@@ -91,7 +92,7 @@ class DenseAugmentation:
     most_of_one: a crop is drawn again, up to ten times, while one label covers this share of its pixels or more,
         0-1; ignored pixels do not count. 1 takes the first crop.
     distort: SSD's photometric distortion.
-    pad: RGB level of padding; None pads with the mean colour.
+    pad: RGB levels of padding; the mean colour by default, which a network sees as zeros, nearly.
     """
 
     crop: tuple[int, int] = (512, 512)
@@ -102,14 +103,12 @@ class DenseAugmentation:
     most_of_one: float = 0.75
     flip: float = 0.5
     distort: bool = True
-    pad: int | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    pad: tuple[int, int, int] = MEAN_COLOUR
 
     def __call__(
         self, image: NDArray[np.uint8], labels: Labels, random: np.random.Generator, *, ignore: int = 255
     ) -> tuple[Tensor, Tensor]:
-        """RGB [H, W, 3] and labels [H, W] as float32 [3, h, w] and int64 [h, w] of size `crop`."""
+        """RGB [H, W, 3] and labels [H, W] as uint8 [3, h, w] and int64 [h, w] of size `crop`."""
         height, width = self.resized(image.shape[:2], random)
         picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         labels = resize_labels(labels, (height, width))
@@ -152,10 +151,8 @@ class DenseAugmentation:
 
     def _padded(self, picture: Image.Image, labels: NDArray[np.int64], ignore: int) -> tuple[Tensor, Tensor]:
         """Padding lies to the right and below."""
-        image = to_tensor(picture, mean=self.mean, std=self.std)  # [3, h, w]
-        level = 0.0 if self.pad is None else self.pad / 255
-        fill = [0.0 if self.pad is None else (level - m) / s for m, s in zip(self.mean, self.std, strict=True)]
-        padded = torch.tensor(fill).view(3, 1, 1).repeat(1, *self.crop)
+        image = to_tensor(picture)  # [3, h, w]
+        padded = torch.tensor(self.pad, dtype=torch.uint8).view(3, 1, 1).repeat(1, *self.crop)
         padded[:, : image.shape[1], : image.shape[2]] = image
         padded_labels = torch.full(self.crop, ignore, dtype=torch.int64)
         padded_labels[: image.shape[1], : image.shape[2]] = torch.from_numpy(labels.copy())
@@ -166,8 +163,8 @@ MASKCLIP_PLUS = DenseAugmentation()
 """VOC, COCO-Stuff and ADE (maskclip_plus.md §3.6). Context has crop 480 and scale (520, 520), Cityscapes crop
 (512, 1024) and scale (2048, 1024). The authors resize without antialiasing."""
 
-ZSSEG = DenseAugmentation(crop=(640, 640), short_sides=tuple(range(320, 961, 64)), most_of_one=1.0, pad=128)
-"""ZSSeg's on COCO-Stuff. VOC has crop 512 and `longest` 2048. Not normalised differently: ImageNet's."""
+ZSSEG = DenseAugmentation(crop=(640, 640), short_sides=tuple(range(320, 961, 64)), most_of_one=1.0, pad=(128, 128, 128))
+"""ZSSeg's on COCO-Stuff. VOC has crop 512 and `longest` 2048."""
 
 
 class DenseSource:

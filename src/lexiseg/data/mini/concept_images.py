@@ -2,7 +2,8 @@
 
 A sample has, for a grid of patches of P pixels [h, w] and at most `MOST_CELLS` cells:
 
-    image      float [3, S, S], normalised
+    image      uint8 [3, S, S]
+    light      contrast c and what each channel gains g [4]: a level p of 0-1 is to be seen as 0.5 + c (p - 0.5) + g
     labels     concept at a random pixel of each patch [h, w]; -1 where nobody knows, -2 where none of the concepts is
                that `absent` lists [C], -3 - c where concept c is not
     cells      which cell of the picture each patch belongs to [h, w]
@@ -34,7 +35,6 @@ from lexiseg.data.mini.sheets import read_sheets
 from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.errors import DataError
-from lexiseg.segmenter import CLIP_MEAN, CLIP_STD
 
 __all__ = [
     "SENTENCES",
@@ -150,7 +150,8 @@ class ConceptSource:
         exact[: len(shot.exact)] = shot.exact
         return {
             "key": self.key(index),
-            "image": self._normalised(shot.image, random),
+            "image": np.ascontiguousarray(shot.image.transpose(2, 0, 1)),
+            "light": self._light(random),
             "labels": self._coarsened(shot.labels[top::_PATCH, left::_PATCH], random),
             "absent": self._absent,
             "cells": shot.cells[_PATCH // 2 :: _PATCH, _PATCH // 2 :: _PATCH].astype(np.int64),
@@ -161,14 +162,11 @@ class ConceptSource:
     def manifest(self) -> dict[str, Any]:
         return {"pictures": self._shots.manifest(), "sentences": self._sentences.manifest()}
 
-    def _normalised(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.float32]:
-        """[3, S, S], in other light: all of it brighter, each channel by a little more or less."""
+    def _light(self, random: np.random.Generator) -> NDArray[np.float32]:
+        """All of the picture brighter or darker, each channel by a little more or less."""
         contrast = random.uniform(1 - self._jitter, 1 + self._jitter)
         shift = random.uniform(-self._jitter, self._jitter) / 2 + random.uniform(-0.5, 0.5, 3) * self._jitter / 2
-        mean, std = np.array(CLIP_MEAN), np.array(CLIP_STD)
-        scale = (contrast / 255 / std).astype(np.float32)
-        offset = ((0.5 - 0.5 * contrast + shift - mean) / std).astype(np.float32)
-        return np.ascontiguousarray((image * scale + offset).transpose(2, 0, 1))
+        return np.array([contrast, *shift], np.float32)
 
     def _coarsened(self, labels: NDArray[np.int16], random: np.random.Generator) -> NDArray[np.int64]:
         """Now and then a concept is called by a coarser one, the same all over the picture."""
