@@ -33,11 +33,17 @@ from lexiseg.segmenter import Inference, Segmenter, Variant, one_input_size
 __all__ = ["describe", "get", "load", "models", "names", "resolve", "save"]
 
 DESCRIPTION = "lexiseg.json"  # in a folder of weights: which method, config and inference they belong to
-_KINDS = {"methods": "model", "recipes": "recipe", "benchmarks": "benchmark", "refine": "refiner"}
+_KINDS = {
+    "methods": "model",
+    "recipes": "recipe",
+    "benchmarks": "benchmark",
+    "refine": "refiner",
+    "proposals": "proposer",
+}
 
 
 def names(shelf: str) -> list[str]:
-    """The names on a shelf ("methods", "recipes", "benchmarks", "refine"), sorted; only the package is imported."""
+    """The names on a shelf ("methods", "recipes", "benchmarks", "refine", "proposals"), sorted."""
     package = importlib.import_module(f"lexiseg.{shelf}")
     return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
 

@@ -114,3 +114,16 @@ def test_all_classes_are_scored_with_the_background(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     Image.fromarray(np.array([[3, 4]], np.uint8)).save(tmp_path / "parts" / "one.png")
     assert of(tmp_path / "parts", data)["miou"] == 1
+
+
+def test_a_proposer_is_scored_without_any_words(two: Path) -> None:
+    """Two clusters of two colours each are the truth itself."""
+    result = of("kmeans", two, features="colours", k=6, side=6)
+    assert result.facts["settings"]["k"] == 6
+    assert result["pixel_accuracy"] > of("kmeans", two, features="colours", k=1, side=6)["pixel_accuracy"]
+    assert of("superpixels", two, min_size=1, short_side=None)["pixel_accuracy"] > 0
+
+
+def test_a_setting_that_a_proposer_lacks_is_named(two: Path) -> None:
+    with pytest.raises(UnknownName, match="clusters"):
+        of("kmeans", two, clusters=3)

@@ -15,10 +15,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, benchmarks or templates.")] = "models",
+    what: Annotated[str, typer.Argument(help="models, recipes, benchmarks, proposals or templates.")] = "models",
     json: common.Json = False,
 ) -> None:
-    """List the models, recipes, benchmarks or prompt templates, a line each."""
+    """List the models, recipes, benchmarks, proposers or prompt templates, a line each."""
     found = _entries(what)
     if json:
         common.print_json({what: found})
@@ -32,13 +32,13 @@ def _entries(what: str) -> dict[str, str]:
 
     if what == "models":
         return {name: variant.about for name, variant in catalog.models().items()}
-    if what in ("recipes", "benchmarks"):
+    if what in ("recipes", "benchmarks", "proposals"):
         return {name: _first_line(catalog.get(what, name).__doc__) for name in catalog.names(what)}
     if what == "templates":
         from lexiseg.encoders import templates
 
         return {name: f"{len(templates.templates(name))} sentences" for name in templates.names()}
-    raise UnknownName("list", what, ("models", "recipes", "benchmarks", "templates"))
+    raise UnknownName("list", what, ("models", "recipes", "benchmarks", "proposals", "templates"))
 
 
 def _first_line(docstring: str | None) -> str:

@@ -13,6 +13,7 @@ from lexiseg.cli import common, options, scoring
 
 def register(app: typer.Typer) -> None:
     epilog = common.examples(
+        "lexiseg oracle kmeans --on voc21 --data ~/datasets --set features=facebook/dino-vits8",
         "lexiseg oracle pseudo-masks/ --on voc21 --data ~/datasets",
         "lexiseg oracle proposals/ --on coco_stuff171 --data ~/datasets --assign soft",
     )
@@ -20,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def oracle(
-    masks: Annotated[str, typer.Argument(metavar="MASKS", help="Folder with KEY.png or KEY.npz, or a mask model.")],
+    masks: Annotated[
+        str, typer.Argument(metavar="MASKS", help="Folder with KEY.png or KEY.npz, a proposer, or a mask model.")
+    ],
     on: Annotated[str, typer.Option("--on", metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
     data: options.Data,
     assign: Annotated[str, typer.Option("--assign", help="hard (the largest overlap) or soft (by IoU).")] = "hard",

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
 
+from lexiseg import catalog, settings
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.data.labelled.labels import Png
@@ -27,6 +28,7 @@ from lexiseg.evaluation.pipeline import Item
 from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.subject import Model, prepare
 from lexiseg.metrics.oracle import ASSIGNMENTS, label_proposals, label_segments
+from lexiseg.proposals._proposals import Proposer
 from lexiseg.segmenter import MaskScores
 
 __all__ = ["oracle"]
@@ -80,6 +82,24 @@ class ModelMasks:
         return "masks", masks[0].sigmoid().cpu().numpy()  # [N, H, W]
 
 
+@dataclass(frozen=True, eq=False)
+class ProposerMasks:
+    """The masks that a proposer makes of a photograph, at the photograph's own size."""
+
+    name: str
+    config: Any
+    proposer: Proposer
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return {"model": f"oracle of {self.name}", "settings": settings.to_json(self.config)}
+
+    def __call__(self, item: Item) -> tuple[str, Array]:
+        pixels = torch.from_numpy(np.require(item.image, requirements="W")).permute(2, 0, 1)  # [3, H, W]
+        size = (pixels.shape[1], pixels.shape[2])
+        return "masks", self.proposer.propose(pixels[None]).of_image(0, size).numpy()  # [N, H, W]
+
+
 def oracle(
     masks: str | os.PathLike[str],
     benchmark: str,
@@ -101,7 +121,8 @@ def oracle(
 ) -> Result:
     """Scores masks that are named by the ground truth.
 
-    masks: a folder with a file for each image, see `MaskFolder`; or the name of a model whose masks are taken.
+    masks: a folder with a file for each image, see `MaskFolder`; or the name of a proposer (`lexiseg list proposals`)
+        or of a model whose masks are taken.
     assign: "hard" or "soft", for masks that may overlap; see `metrics.oracle`. Parts are always assigned hard.
 
     The other arguments are those of `evaluate`. Raises what it raises, and `DataError` for masks that are not there.
@@ -137,10 +158,15 @@ def _source(
     device: str,
     dtype: str,
     changes: Mapping[str, Any],
-) -> tuple[Opened, MaskFolder | ModelMasks]:
+) -> tuple[Opened, MaskFolder | ModelMasks | ProposerMasks]:
     from lexiseg.catalog import DESCRIPTION
 
     folder = Path(masks)
+    if os.fspath(masks) in catalog.names("proposals"):
+        module = catalog.get("proposals", os.fspath(masks))
+        config = settings.change(module.Config(), changes)
+        opened = _benchmark.open(benchmark, data, split=split, **options)
+        return opened, ProposerMasks(os.fspath(masks), config, module.load(config))
     if folder.is_dir() and not (folder / DESCRIPTION).is_file():
         return _benchmark.open(benchmark, data, split=split, **options), MaskFolder(folder)
     model = Model(os.fspath(masks), device=device, dtype=dtype, changes=changes)

@@ -1,0 +1,1 @@
+"""Masks without words: clusters, superpixels, regions. One file for each way to make them."""
