@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 from pycocotools import mask as coco
+from skimage import io
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 import lexiseg
 from lexiseg import files
@@ -30,7 +32,7 @@ def labelled(classes: int, *, size: tuple[int, int] = (37, 53), seed: int = 0) -
     """Random labels, `unlabelled` among them; the highest class and `unlabelled` always occur."""
     dtype = label_dtype(classes)
     labels = np.random.default_rng(seed).integers(0, classes + 1, size)
-    labels.flat[:2] = classes, classes - 1
+    labels.flat[:2] = np.array([classes, classes - 1])[: labels.size]
     return np.where(labels == classes, np.iinfo(dtype).max, labels).astype(dtype)
 
 
@@ -101,7 +103,7 @@ def test_255_classes_fit_a_byte_and_the_largest_value_is_none_of_them(
 def test_the_repr_tells_size_model_and_the_largest_classes() -> None:
     labels = np.array([[2, 2, 0, 255]], np.uint8)
     text = repr(Segmentation(labels, None, WORDS, "maskclip/mini"))
-    assert text == ("Segmentation(4x1 pixels, 4 classes, maskclip/mini: sky 50.0%, road 25.0%, none of these 25.0%)")
+    assert text == ("Segmentation(4x1 pixels, 4 classes, maskclip/mini: sky 50.0%, road 25.0%, unlabelled 25.0%)")
     assert "842 more" in repr(segmentation(847, size=(100, 400)))
 
 
@@ -161,13 +163,33 @@ def any_segmentation(draw: st.DrawFn) -> Segmentation:
     )
 
 
-@given(any_segmentation(), st.sampled_from(["a.png", "b.c.npz", "A.PNG", "A.NPZ"]))
+@given(any_segmentation(), st.sampled_from(["a.png", "b.c.npz", "A.PNG", "A.NPZ"]), st.booleans())
 def test_what_is_saved_is_what_is_loaded(
-    tmp_path_factory: pytest.TempPathFactory, result: Segmentation, name: str
+    tmp_path_factory: pytest.TempPathFactory, result: Segmentation, name: str, grey: bool
 ) -> None:
     path = tmp_path_factory.mktemp("saved") / name
-    result.save(path)
+    result.save(path, grey=grey)
     assert_same(result, Segmentation.load(path), scores=name.lower().endswith("npz"))
+
+
+@pytest.mark.parametrize(("classes", "mode"), [(4, "L"), (255, "L"), (256, "I;16"), (847, "I;16")])
+def test_grey_pngs_hold_the_labels_for_programs_that_ignore_palettes(tmp_path: Path, classes: int, mode: str) -> None:
+    result = segmentation(classes)
+    result.save(tmp_path / "a.png", grey=True)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == mode
+    assert np.array_equal(io.imread(tmp_path / "a.png"), result.labels)
+    assert_same(result, Segmentation.load(tmp_path / "a.png"), scores=False)
+
+
+@pytest.mark.parametrize(
+    ("classes", "grey", "kind"), [(4, False, "palette"), (4, True, "grey"), (847, False, "grey"), (847, True, "grey")]
+)
+def test_the_json_says_whether_the_png_has_a_palette(tmp_path: Path, classes: int, grey: bool, kind: str) -> None:
+    segmentation(classes).save(tmp_path / "a.png", grey=grey)
+    assert json.loads((tmp_path / "a.json").read_text())["png"] == kind
+    with Image.open(tmp_path / "a.png") as picture:
+        assert (picture.mode == "P") == (kind == "palette")
 
 
 def test_a_small_vocabulary_is_saved_as_a_palette_png_whose_pixels_are_the_labels(tmp_path: Path) -> None:
@@ -203,8 +225,9 @@ def test_the_json_beside_a_label_map_explains_every_pixel(tmp_path: Path) -> Non
     result = segmentation(warnings=("'dog' is far from everything the model has seen",))
     result.save(tmp_path / "street.photo.png")
     facts = json.loads((tmp_path / "street.photo.json").read_text())
-    told = {key: facts.pop(key) for key in ("made_by", "made_with", "sha256")}
+    told = {key: facts.pop(key) for key in ("made_by", "made_with", "sha256", "png")}
     assert facts == json.loads(json.dumps(result.to_json()))
+    assert told["png"] == "palette"
     assert told["made_by"] == f"lexiseg {lexiseg.__version__}"
     assert told["sha256"] == hashlib.sha256((tmp_path / "street.photo.png").read_bytes()).hexdigest()
     assert facts["classes"][0] == {
@@ -401,6 +424,42 @@ def test_the_legend_has_the_classes_that_occur_and_no_others() -> None:
     assert road in legend
     assert list(UNLABELLED) in legend
     assert all(colour not in legend for colour in (car, sky, dog))
+
+
+def test_a_class_has_the_same_colour_in_every_picture_with_the_same_words() -> None:
+    one, other = (Segmentation(np.full((40, 40), label, np.uint8), None, WORDS) for label in (0, 2))
+    assert np.array_equal(one.colours, other.colours)
+    assert np.array_equal(one.colours, colours(WORDS.names))
+
+
+@pytest.mark.parametrize("classes", [100, 847])
+def test_of_a_large_vocabulary_the_classes_of_the_picture_differ_clearly(classes: int) -> None:
+    found = np.random.default_rng(classes).permutation(classes)[:24]
+    labels = found.repeat(9)[None].astype(label_dtype(classes))
+    result = Segmentation(labels, None, Vocabulary([f"class {i}" for i in range(classes)]))
+    lab = rgb2lab(result.colours[found])
+    assert (deltaE_ciede2000(lab[:, None], lab[None]) + np.diag(np.full(24, 99))).min() > 18
+
+
+@pytest.mark.parametrize("classes", [4, 847])
+def test_an_overlay_has_the_same_bytes_twice(classes: int) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
+    assert segmentation(classes).overlay(photo).tobytes() == segmentation(classes).overlay(photo).tobytes()
+
+
+def test_words_can_be_left_out() -> None:
+    result = Segmentation(np.zeros((100, 100), np.uint8), None, WORDS)
+    plain = np.asarray(result.overlay(words=False, legend=False))
+    assert len(np.unique(plain.reshape(-1, 3), axis=0)) == 1
+    assert not np.array_equal(plain, np.asarray(result.overlay(legend=False)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3)])
+@pytest.mark.parametrize("classes", [1, 847])
+def test_odd_pictures_are_drawn(size: tuple[int, int], classes: int) -> None:
+    result = segmentation(classes, size=size)
+    assert result.overlay(np.zeros((*size, 3), np.uint8), legend=False).size == size[::-1]
+    assert result.overlay().width >= size[1]
 
 
 def test_without_a_legend_the_overlay_has_the_size_of_the_photograph() -> None:

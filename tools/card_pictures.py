@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from lexiseg import files
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.cli.demo import photograph
-from lexiseg.formats.palette import colours
 from lexiseg.inference.predictor import Predictor
 from lexiseg.segmentation import Segmentation
 
@@ -80,11 +79,11 @@ def demos(predictor: Predictor, path: Path) -> dict[str, Any]:
 
 
 def _cell(image: Any, found: Segmentation, line: str) -> Cell:
-    colour = dict(zip(found.names, map(tuple, colours(found.names).tolist()), strict=True))
+    colour = dict(zip(found.names, map(tuple, found.colours.tolist()), strict=True))
     said = tuple((name, colour[name]) for name in found.found if found.area(name) >= SAID)
     scale = min(WIDTH / image.shape[1], HEIGHT / image.shape[0])
     size = (max(1, round(scale * image.shape[1])), max(1, round(scale * image.shape[0])))
-    labelled = found.overlay(image, legend=False).resize(size, Image.Resampling.BICUBIC)
+    labelled = found.overlay(image, legend=False, words=False).resize(size, Image.Resampling.BICUBIC)
     return Cell(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC), labelled, line, said)
 
 

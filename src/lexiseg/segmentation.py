@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lexiseg import files
 from lexiseg.errors import DataError, OutputError, SettingError
-from lexiseg.formats import origin, png
-from lexiseg.formats.palette import UNLABELLED, colours
+from lexiseg.formats import label_maps, palette
 from lexiseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from lexiseg.formats.overlay import LegendRow, Photograph
+    from lexiseg.formats.legend import Row
+    from lexiseg.formats.overlay import Photograph
 
 __all__ = ["Segmentation", "label_dtype"]
 
@@ -82,7 +79,7 @@ class Segmentation:
         if len(self.found) > len(shares):
             shares.append(f"{len(self.found) - len(shares)} more")
         if self._pixels[-1]:
-            shares.append(f"none of these {self.unlabelled_area:.1%}")
+            shares.append(f"unlabelled {self.unlabelled_area:.1%}")
         model = f", {self.model}" if self.model else ""
         return f"Segmentation({width}x{height} pixels, {len(self.vocabulary)} classes{model}: {', '.join(shares)})"
 
@@ -99,8 +96,17 @@ class Segmentation:
     @property
     def found(self) -> tuple[str, ...]:
         """The classes that have pixels, largest first."""
-        order = np.argsort(-self._pixels[:-1], kind="stable")
-        return tuple(self.names[label] for label in order if self._pixels[label])
+        return tuple(self.names[label] for label in self._found)
+
+    @functools.cached_property
+    def colours(self) -> npt.NDArray[np.uint8]:
+        """The colour of each class in overlays and saved palettes [C, 3], sRGB 0-255.
+
+        Up to 24 classes have the same colours in all pictures with the same vocabulary. In a larger one, the classes
+        that cover most of this picture are given the clearest colours.
+        """
+        most = sorted(self._found[: len(palette.TABLE)])
+        return palette.colours(self.names, most)
 
     @property
     def unlabelled_area(self) -> float:
@@ -123,13 +129,19 @@ class Segmentation:
         """Where each class is that occurs [H, W], largest first."""
         return {name: self.mask(name) for name in self.found}
 
-    def overlay(self, image: Photograph | None = None, *, alpha: float = 0.6, legend: bool = True) -> Image.Image:
-        """The label map drawn over the photograph, with a legend of the classes that occur and their areas.
+    def overlay(
+        self, image: Photograph | None = None, *, alpha: float = 0.6, legend: bool = True, words: bool = True
+    ) -> Image.Image:
+        """The label map drawn over the photograph: regions in the colours of their classes, with lines between them.
 
         image: the photograph (a path, a PIL image, or RGB uint8 [H, W, 3]); without one the photograph that was
             segmented, or plain colours where this was loaded from a file.
         alpha: how much of the class's colour covers the photograph, 0-1.
-        legend: without it the picture has the photograph's size; with it the top left corner has.
+        legend: the classes that occur, with their areas. Without it the picture has the photograph's size; with it
+            the top left corner has.
+        words: the class's name written on each region that has room for it.
+
+        Pixels without a label are grey and striped. A name that no font here can write is "class 3", by its label.
 
         Raises `ImageError` where the photograph cannot be read or has another size.
         """
@@ -139,8 +151,10 @@ class Segmentation:
             raise SettingError(f"alpha is {alpha}; give a number from 0 to 1")
         given = self.image if image is None else image
         photograph = None if given is None else overlay.read(given, size=self._size)
-        picture = overlay.paint(photograph, self.labels, self._colours, unlabelled=UNLABELLED, alpha=alpha)
-        return overlay.with_legend(picture, self._legend()) if legend else picture
+        none = self.unlabelled_area
+        return overlay.draw(
+            photograph, self.labels, self._rows(), unlabelled=none, alpha=alpha, legend=legend, words=words
+        )
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
         """The classes that occur as COCO annotations with compressed run lengths, largest first.
@@ -150,7 +164,7 @@ class Segmentation:
         """
         from lexiseg.formats import coco
 
-        names = {self.vocabulary.index(name): name for name in self.found}
+        names = {label: self.names[label] for label in self._found}
         if self.scores is None:
             return coco.encode(self.labels, names)
         means = {label: float(self._score_sums[label] / self._pixels[label]) for label in names}
@@ -161,22 +175,14 @@ class Segmentation:
 
         file_name: of the photograph.
         """
-        height, width = self._size
-        annotations = [
-            {"id": number, "image_id": 1, "iscrowd": 0, **annotation}
-            for number, annotation in enumerate(self.to_coco_rle(), start=1)
-        ]
-        return {
-            "info": {"description": "made by lexiseg"},
-            "images": [{"id": 1, "file_name": file_name, "height": height, "width": width}],
-            "categories": [{"id": label, "name": name} for label, name in enumerate(self.names)],
-            "annotations": annotations,
-        }
+        from lexiseg.formats import coco
+
+        return coco.data_set(self.to_coco_rle(), self.names, self._size, file_name)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pixels: what stands beside a saved label map, and what `load` needs to read it."""
         vocabulary = self.vocabulary
-        rows = zip(vocabulary.names, vocabulary.words, self._colours, self.areas().values(), strict=True)
+        rows = zip(vocabulary.names, vocabulary.words, self.colours, self.areas().values(), strict=True)
         return {
             "model": self.model,
             "settings": dict(self.settings),
@@ -185,20 +191,20 @@ class Segmentation:
                 {"label": label, "name": name, "words": list(words), "colour": _hex(colour), "area": area}
                 for label, (name, words, colour, area) in enumerate(rows)
             ],
-            "unlabelled": {"label": self.unlabelled, "colour": _hex(UNLABELLED), "area": self.unlabelled_area},
+            "unlabelled": {"label": self.unlabelled, "colour": _hex(palette.UNLABELLED), "area": self.unlabelled_area},
             "background": list(vocabulary.background),
             "seen": None if vocabulary.seen is None else list(vocabulary.seen),
             "shared_words": vocabulary.shared_words,
             "warnings": list(self.warnings),
         }
 
-    def save(self, path: str | os.PathLike[str], *, made_with: str = "") -> None:
+    def save(self, path: str | os.PathLike[str], *, grey: bool = False, made_with: str = "") -> None:
         """Writes what `load` reads back.
 
-        "x.png": the label map as a PNG whose pixels are the labels, with a palette (16-bit grey above 255 classes), and
-        everything else but the scores in "x.json" beside it. "x.npz": labels, scores and the rest in one file,
-        uncompressed.
-
+        "x.png": the label map as a PNG whose pixels are the labels, and everything else but the scores in "x.json"
+            beside it. The PNG has a palette of the classes' colours; above 255 classes it is grey with 16 bits.
+        "x.npz": labels, scores and the rest in one file, uncompressed.
+        grey: a grey PNG for any number of classes, for programs that replace labels by their colours (OpenCV).
         made_with: a hash of all that decided the result, for a later run to recognise it by.
 
         Raises `OutputError` for any other suffix, where the file cannot be written, and where it would take the place
@@ -207,17 +213,10 @@ class Segmentation:
         path = Path(path)
         match path.suffix.lower():
             case ".png":
-                self._save_png(path, made_with)
+                table = None if grey else self._palette()
+                label_maps.write_png(path, self.labels, self.to_json(), table, made_with=made_with)
             case ".npz":
-                _refuse_foreign(path)
-                arrays: dict[str, Any] = {
-                    "labels": self.labels,
-                    "facts": np.array(self._facts(origin.stamp(made_with))),
-                }
-                if self.scores is not None:
-                    arrays["scores"] = self.scores
-                with files.atomic(path) as temporary, temporary.open("wb") as file:
-                    np.savez(file, **arrays)
+                label_maps.write_npz(path, self.labels, self.scores, self.to_json(), made_with=made_with)
             case suffix:
                 raise OutputError(f"a segmentation is saved as .png or .npz, not {suffix!r}; rename {path}")
 
@@ -232,9 +231,12 @@ class Segmentation:
         """
         path = Path(path)
         try:
-            labels, scores, facts = _read_npz(path) if path.suffix.lower() == ".npz" else _read_png(path)
-            if not edited and path.suffix.lower() != ".npz":
-                _check_pair(path, facts)
+            if path.suffix.lower() == ".npz":
+                labels, scores, facts = label_maps.read_npz(path)
+            else:
+                (labels, facts), scores = label_maps.read_png(path), None
+                if not edited:
+                    label_maps.check_pair(path, facts)
             words = {row["name"]: row["words"] for row in facts["classes"]}
             vocabulary = Vocabulary.from_json({**facts, "classes": words})
             return cls(labels, scores, vocabulary, facts["model"], facts["settings"], tuple(facts["warnings"]))
@@ -243,15 +245,16 @@ class Segmentation:
         except Exception as error:  # a damaged file fails in many ways
             raise DataError(f"{path} is not a saved segmentation: {error}; make it with Segmentation.save") from error
 
+    @functools.cached_property
+    def _found(self) -> list[int]:
+        """The labels that occur, largest first."""
+        order = np.argsort(-self._pixels[:-1], kind="stable")
+        return [int(label) for label in order if self._pixels[label]]
+
     @property
     def _size(self) -> tuple[int, int]:
         height, width = self.labels.shape
         return height, width
-
-    @functools.cached_property
-    def _colours(self) -> npt.NDArray[np.uint8]:
-        """sRGB of each class [C, 3]."""
-        return colours(self.names)
 
     @functools.cached_property
     def _pixels(self) -> npt.NDArray[np.int64]:
@@ -280,65 +283,21 @@ class Segmentation:
         """The labels of some rows, with C for unlabelled."""
         return np.minimum(self.labels[rows], len(self.vocabulary)).ravel()
 
-    def _legend(self) -> list[LegendRow]:
-        from lexiseg.formats.overlay import LegendRow
+    def _rows(self) -> dict[int, Row]:
+        """The legend's rows of the labels that occur, largest first."""
+        from lexiseg.formats.legend import Row
 
-        shares = [*zip(self.names, self._colours.tolist(), self.areas().values(), strict=True)]
-        shares.append(("none of these", list(UNLABELLED), self.unlabelled_area))
-        shares.sort(key=lambda share: -share[2])
-        return [LegendRow(name, (red, green, blue), area) for name, (red, green, blue), area in shares if area]
-
-    def _save_png(self, path: Path, made_with: str) -> None:
-        """Both files are complete before either takes its place, and the JSON tells which label map is its own."""
-        beside = origin.sidecar(path)
-        _refuse_foreign(path)
-        _refuse_foreign(beside)
-        content = png.encode(self.labels, self._palette(), texts=origin.png_texts(made_with))
-        told = origin.stamp(made_with) | {"sha256": hashlib.sha256(content).hexdigest()}
-        with files.atomic(beside) as facts, files.atomic(path) as pixels:
-            facts.write_text(self._facts(told) + "\n", encoding="utf-8")
-            pixels.write_bytes(content)
-
-    def _facts(self, told: Mapping[str, str]) -> str:
-        # default=str: a path among the settings must not lose the result
-        return json.dumps({**told, **self.to_json()}, indent=1, ensure_ascii=False, default=str)
+        colours, areas = self.colours.tolist(), [*self.areas().values()]
+        return {label: Row(self.names[label], tuple(colours[label]), areas[label]) for label in self._found}
 
     def _palette(self) -> npt.NDArray[np.uint8] | None:
+        """The colour of each value of a byte [256, 3]; None above 255 classes."""
         if self.labels.dtype != np.uint8:
             return None
-        palette = np.full((256, 3), UNLABELLED, np.uint8)
-        palette[: len(self.names)] = self._colours
-        return palette
+        table = np.full((256, 3), palette.UNLABELLED, np.uint8)
+        table[: len(self.names)] = self.colours
+        return table
 
 
 def _hex(colour: Iterable[int]) -> str:
     return "#" + bytes(colour).hex()
-
-
-def _read_png(path: Path) -> tuple[Labels, None, Any]:
-    # not Image.open: it refuses large pictures, whose size is known here
-    from PIL.PngImagePlugin import PngImageFile
-
-    facts = json.loads(origin.sidecar(path).read_text(encoding="utf-8"))
-    with PngImageFile(path) as picture:
-        if [picture.height, picture.width] != facts["size"] or picture.mode not in ("P", "L", "I;16"):
-            raise ValueError(f"it is {picture.mode} {picture.height}x{picture.width}, not labels of {facts['size']}")
-        return np.array(picture), None, facts
-
-
-def _read_npz(path: Path) -> tuple[Labels, npt.NDArray[np.float16] | None, Any]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["labels"], arrays.get("scores"), json.loads(str(arrays["facts"]))
-
-
-def _check_pair(path: Path, facts: Mapping[str, Any]) -> None:
-    if facts.get("sha256") != origin.file_digest(path):
-        raise DataError(
-            f"{path} is not the label map that {origin.sidecar(path).name} was written with: another program changed "
-            "it, or a write was cut off; load it with edited=True if you edited it, else make it again"
-        )
-
-
-def _refuse_foreign(path: Path) -> None:
-    if path.exists() and origin.of(path) is None:
-        raise OutputError(f"{path} exists and lexiseg did not write it; choose another name, or move it away")

@@ -42,6 +42,13 @@ def test_demo_as_json_is_one_document(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [result["photograph"] for result in report["results"]] == list(demo.PHOTOGRAPHS)
 
 
+def test_the_table_of_the_demo_ends_with_what_is_unlabelled() -> None:
+    found = {"photograph": "a.png", "areas": {"cat": 0.2, "sky": 0.5}, "unlabelled_area": 0.3}
+    rows = [("a.png", "sky", "50.0 %"), ("", "cat", "20.0 %"), ("", "unlabelled", "30.0 %")]
+    assert list(demo._rows([found])) == rows
+    assert list(demo._rows([found | {"unlabelled_area": 0}])) == rows[:2]
+
+
 def test_the_embedded_model_finds_the_cat() -> None:
     result = lexiseg.load("maskclip/mini", dtype="fp32").segment(demo.photograph("chelsea.png"), "cat, grass, sky, car")
     assert result.found[0] == "cat"

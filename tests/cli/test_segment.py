@@ -268,6 +268,39 @@ def test_a_threshold_leaves_pixels_unlabelled(photos: Path, tmp_path: Path, caps
     assert "unlabelled 1" in capsys.readouterr().out
 
 
+def test_the_share_of_unlabelled_pixels_is_in_the_json(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--threshold", "1", "--json"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["unlabelled_area"] == lexiseg.Segmentation.load(tmp_path / "out" / "two.png").unlabelled_area > 0
+    assert sum(result["areas"].values()) + result["unlabelled_area"] == pytest.approx(1)
+
+
+def test_grey_label_maps_stand_beside_those_with_a_palette(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--out", str(out)]
+    assert main([*command, "--format", "grey-png", "--format", "png"]) == 0
+    assert {path.name for path in out.iterdir()} == {"two.png", "two.json", "two.grey.png", "two.grey.json"}
+    grey, palette = (lexiseg.Segmentation.load(out / name) for name in ("two.grey.png", "two.png"))
+    assert np.array_equal(grey.labels, palette.labels)
+    assert [Image.open(out / name).mode for name in ("two.grey.png", "two.png")] == ["L", "P"]
+    assert main([*command, "--format", "grey-png"]) == 0  # known as a result of the same command, and kept
+
+
+def test_a_grey_label_map_never_replaces_a_file_that_lexiseg_did_not_write(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "two.grey.json").write_text("{}")
+    command = ["segment", str(photos / "two.jpg"), "--words", "grass, sky", "--out", str(out), "--format", "grey-png"]
+    assert main(command) == 1
+    assert "lexiseg did not write it" in capsys.readouterr().err
+    assert (out / "two.grey.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -147,7 +147,7 @@ def write(result: Segmentation, job: Job, made_with: str) -> None:
         elif chosen is Format.coco_rle:
             _write_coco(result, job.photo, path, made_with)
         else:
-            result.save(path, made_with=made_with)
+            result.save(path, grey=chosen is Format.grey_png, made_with=made_with)
 
 
 def _write_overlay(result: Segmentation, path: Path, made_with: str) -> None:
@@ -159,7 +159,8 @@ def _write_overlay(result: Segmentation, path: Path, made_with: str) -> None:
     for key, text in origin.png_texts(made_with).items():
         told.add_text(key, text)
     with files.atomic(path) as temporary:
-        result.overlay().save(temporary, pnginfo=told)
+        # level 2 takes a third of the time of Pillow's own, and a quarter more bytes
+        result.overlay().save(temporary, pnginfo=told, compress_level=2)
 
 
 def _write_coco(result: Segmentation, photo: Path, path: Path, made_with: str) -> None:

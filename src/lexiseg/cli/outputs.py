@@ -25,6 +25,7 @@ __all__ = ["Format", "Job", "Plan", "check_place", "free_folder", "is_fatal", "m
 
 class Format(enum.StrEnum):
     png = "png"
+    grey_png = "grey-png"
     overlay = "overlay"
     npz = "npz"
     coco_rle = "coco-rle"
@@ -32,6 +33,7 @@ class Format(enum.StrEnum):
 
 SUFFIXES = {
     Format.png: ".png",  # and the sidecar beside it
+    Format.grey_png: ".grey.png",  # and the sidecar beside it
     Format.overlay: ".overlay.png",
     Format.npz: ".npz",
     Format.coco_rle: ".coco.json",
@@ -58,7 +60,8 @@ class Job:
     @property
     def paths(self) -> list[Path]:
         """Every file that is written, sidecars too."""
-        beside = [origin.sidecar(path) for chosen, path in self.outputs.items() if chosen is Format.png]
+        maps = (Format.png, Format.grey_png)
+        beside = [origin.sidecar(path) for chosen, path in self.outputs.items() if chosen in maps]
         return [*self.outputs.values(), *beside]
 
 

@@ -1,69 +1,112 @@
-"""A colour for each word: the same word has the same colour everywhere, for colour-blind eyes too.
+"""Gives each word a colour: the same in every picture, and unlike those of the other words.
 
-TABLE was found once by a search and is data here. Among the sRGB colours on a grid of step 8 whose OKLab lightness is
-0.45-0.93 and whose chroma is at least 0.07, a greedy farthest-point search from random starts, improved by exchanging
-one colour of a closest pair at a time, kept the 16 colours whose smallest distance is largest, and then 16 more. The
-distance of two colours is the smallest of their OKLab distances in seven renderings: as they are (divided by 1.8, since
-most eyes see them so); without red, green or blue cones after Machado, Oliveira & Fernandes (2009); without red or
-green cones after Viénot, Brettel & Mollon (1999); without blue cones after Brettel, Viénot & Mollon (1997). Any two of
-the first 16 are 0.147 apart as they are and 0.082 in the other renderings; any two of all 32, 0.087 and 0.047. The grey
-of UNLABELLED counts as one of them.
+TABLE was found once by a search and is data here. Among the sRGB colours on a grid of step 16 whose OKLab lightness is
+0.45-0.93 and whose chroma is 0.065-0.22, a greedy farthest-point search from random starts, improved by exchanging one
+colour of a closest pair at a time, kept the 24 colours whose smallest distance is largest. The distance of two colours
+is their CIEDE2000 difference (with kL = 1.2, since a photograph changes lightness most), or, where that is smaller, 2.8
+times the difference as eyes without red or green cones see them, or 4 times as eyes without blue cones do, after
+Machado, Oliveira & Fernandes (2009). The grey of UNLABELLED counts as one of them. Any two differ by 18 as they are,
+and by 5.4 in the other renderings. The first seven were kept near what people expect of the words in EXPECTED,
+and 26 apart.
+
+A word starts at a row that its hash names: it has the same colour in every vocabulary, and readers learn it. The words
+of EXPECTED start elsewhere: pink grass under a green sky would have to be looked up in the legend.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["TABLE", "UNLABELLED", "colours"]
+__all__ = ["EXPECTED", "TABLE", "UNLABELLED", "colours"]
+
+Colours = npt.NDArray[np.uint8]
 
 UNLABELLED = (112, 112, 112)  # sRGB 0-255; pixels that are none of the classes
-HOMES = 16  # the first rows of TABLE, where a word looks first
-TABLE = np.array(  # sRGB 0-255 [32, 3]
+TABLE = np.array(  # sRGB 0-255 [24, 3]
     [
-        (8, 240, 160), (80, 176, 255), (216, 192, 240), (136, 0, 160), (192, 136, 8), (160, 0, 80),
-        (72, 0, 232), (144, 184, 144), (168, 104, 255), (240, 240, 0), (255, 184, 80), (176, 248, 232),
-        (240, 0, 144), (48, 112, 200), (255, 112, 216), (192, 64, 8), (40, 152, 176), (240, 104, 104),
-        (176, 16, 248), (104, 72, 112), (184, 176, 8), (40, 120, 8), (192, 48, 192), (176, 8, 136),
-        (144, 216, 200), (16, 224, 72), (144, 80, 80), (104, 160, 104), (144, 128, 64), (104, 40, 200),
-        (120, 120, 224), (232, 152, 184),
+        (136, 168, 40), (56, 104, 72), (56, 184, 248), (8, 104, 152), (120, 72, 40), (152, 120, 168),
+        (248, 104, 104), (200, 8, 72), (232, 184, 24), (168, 248, 248), (152, 8, 120), (248, 184, 184),
+        (216, 248, 8), (88, 152, 152), (104, 72, 216), (104, 136, 248), (248, 152, 88), (152, 120, 56),
+        (216, 232, 184), (248, 136, 200), (216, 200, 248), (216, 72, 8), (8, 184, 136), (88, 248, 120),
     ],
     dtype=np.uint8,
 )  # fmt: skip
 TABLE.flags.writeable = False
+EXPECTED = (  # words that start at the first rows of TABLE
+    ("grass", "lawn", "meadow"),  # light green
+    ("tree", "bush", "forest", "plant"),  # dark green
+    ("sky",),  # light blue
+    ("water", "sea", "river", "lake"),  # dark blue
+    ("earth", "soil", "ground", "dirt"),  # brown
+    ("road", "street", "asphalt"),  # violet grey
+    ("person", "man", "woman", "child"),  # light red
+)
+STARTS = {word: row for row, words in enumerate(EXPECTED) for word in words}
+ALIKE = 24  # CIEDE2000; words of one vocabulary differ by as much while a free row does, six of them in any case
 
 
-def colours(words: Sequence[str]) -> npt.NDArray[np.uint8]:
+def colours(words: Sequence[str], first: Sequence[int] = ()) -> Colours:
     """A colour for each word [C, 3], sRGB 0-255, all different; upper and lower case are one word.
 
-    A word's hash names its place in TABLE. Where an earlier word sits there already it takes a free place further down,
-    so words added at the end never change the colours of those before them. Once TABLE is full a word gets a saturated
-    colour straight from its hash, which is its own but may look like another.
+    A word starts at a row of TABLE of its own. Where that looks like the colour of a word before it, the word moves to
+    the next row that does not; where all do, to the row that differs most. Words of EXPECTED come before the others.
+
+    first: places of words that come before the others where there are more words than TABLE has rows. The words for
+        which no row is left get saturated colours straight from their hashes, which may look alike.
     """
+    few, early = len(words) <= len(TABLE), set(first)
+    order = sorted(
+        range(len(words)), key=lambda place: (not few and place not in early, _expected(words[place]) is None)
+    )
     chosen = np.empty((len(words), 3), np.uint8)
-    free = set(range(len(TABLE)))
+    taken: list[int] = []
     used = {tuple(colour) for colour in TABLE.tolist()}
-    for row, word in enumerate(words):
-        if free:
-            place = next(place for place in _places(word) if place in free)
-            free.remove(place)
-            chosen[row] = TABLE[place]
+    for place in order:
+        if len(taken) < len(TABLE):
+            taken.append(_row(words[place], taken))
+            chosen[place] = TABLE[taken[-1]]
         else:
-            chosen[row] = colour = next(colour for colour in _derived(word) if colour not in used)
+            chosen[place] = colour = next(colour for colour in _derived(words[place]) if colour not in used)
             used.add(colour)
     return chosen
 
 
-def _places(word: str) -> Iterator[int]:
-    """All rows of TABLE: the word's home, then the rows that are nobody's home, then the homes of other words."""
-    start, home = divmod(int.from_bytes(_hash(word, 0), "big"), HOMES)
-    spare = len(TABLE) - HOMES
-    yield home
-    yield from (HOMES + (start + step) % spare for step in range(spare))
-    yield from ((home + step) % HOMES for step in range(1, HOMES))
+def _row(word: str, taken: list[int]) -> int:
+    """The first free row that looks like none of those taken, or the one that differs most from them."""
+    free = [row for row in _rows(word) if row not in taken]
+    if not taken:
+        return free[0]
+    differences = _differences()[np.ix_(free, taken)].min(1).clip(max=ALIKE)
+    return free[int(differences.argmax())]  # the first of equals
+
+
+def _rows(word: str) -> Iterator[int]:
+    """All rows of TABLE: the word's own, then those that no word of EXPECTED starts at, then the others."""
+    own, hashed = _expected(word), int.from_bytes(_hash(word, 0), "big")
+    if own is not None:
+        yield own
+    for rows in (range(len(EXPECTED), len(TABLE)), range(len(EXPECTED))):
+        yield from (row for step in range(len(rows)) if (row := rows[(hashed + step) % len(rows)]) != own)
+
+
+def _expected(word: str) -> int | None:
+    """The row at which EXPECTED starts this word: "Palm Trees" is a tree."""
+    last = word.casefold().rpartition(" ")[2]
+    return STARTS.get(last, STARTS.get(last.removesuffix("s")))
+
+
+@functools.cache
+def _differences() -> npt.NDArray[np.float64]:
+    """CIEDE2000 between the rows of TABLE [24, 24]."""
+    from skimage.color import deltaE_ciede2000, rgb2lab  # takes longer to import than all else here
+
+    lab = rgb2lab(TABLE)
+    return np.asarray(deltaE_ciede2000(lab[:, None], lab[None]))
 
 
 def _derived(word: str) -> Iterator[tuple[int, ...]]:
