@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lexiseg import catalog, settings
 from lexiseg.errors import SettingError, WeightsError
-from lexiseg.segmenter import DenseEmbedding, Inference, Segmenter, TextClassifier, one_input_size
+from lexiseg.segmenter import DenseEmbedding, Inference, Segmenter, TextClassifier, Traits, one_input_size
 from lexiseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("cat|kitten|tabby, dog, road|street", background="sky, wall")
@@ -130,13 +130,21 @@ def test_files_that_are_no_classifier_are_weights_errors(tmp_path: Path) -> None
             TextClassifier.load(tmp_path / name)
 
 
-def test_anything_with_the_three_methods_is_a_segmenter() -> None:
-    class Three:
-        def embed_text(self, vocabulary: Vocabulary, templates: Any) -> Any: ...
-        def embed_image(self, images: Tensor) -> Any: ...
-        def classify(self, embedding: Any, classifier: Any) -> Any: ...
+class Least(Segmenter[DenseEmbedding, TextClassifier]):
+    """What a method has to write; the rest it inherits."""
 
-    assert isinstance(Three(), Segmenter)
+    config, traits, patch = None, Traits(), 16
+
+    def embed_text(self, vocabulary: Vocabulary, templates: Any, *, cache: Any = None) -> Any: ...
+    def embed_image(self, images: Tensor) -> Any: ...
+    def classify(self, embedding: Any, classifier: Any) -> Any: ...
+
+
+def test_a_segmenter_needs_not_say_how_it_finishes_or_where_windows_begin() -> None:
+    least, embedding = Least(), DenseEmbedding(torch.zeros(1, 2, 3, 4))
+    assert isinstance(least, Segmenter)
+    assert least.multiple == 16
+    assert least.finish(embedding) is embedding
     assert not isinstance(torch.nn.Identity(), Segmenter)
 
 

@@ -221,3 +221,13 @@ def test_a_file_of_words_that_cannot_be_read_says_why(tmp_path: Path, content: b
 def test_a_file_of_words_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(VocabularyError, match=r"nowhere\.txt"):
         Vocabulary.from_file(tmp_path / "nowhere.txt")
+
+
+def test_some_of_the_classes_keep_their_words_and_flags() -> None:
+    whole = Vocabulary(
+        {"cat": ("cat", "kitty"), "dog": ("dog",), "sky": ("sky",)}, background="wall", seen=[True, False, True]
+    )
+    few = whole.only([2, 0])
+    assert (few.names, few.words) == (("sky", "cat"), (("sky",), ("cat", "kitty")))
+    assert (few.seen, few.background) == ((True, True), ())
+    assert Vocabulary("cat, dog").only([1]).seen is None

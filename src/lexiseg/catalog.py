@@ -4,8 +4,8 @@
 "voc21"; `recipes/simseg.py` with RELEASED the recipe "simseg/released". Files that start with "_" are not listed.
 
 A method's file offers
-    Config                      a frozen dataclass; its `own_background`, where there is one, tells whether `classify`
-                                fills in the background by the method's own rule
+    Config                      a frozen dataclass
+    traits(config)              the `Traits` of a Config, before anything is loaded
     VARIANTS                    name -> Variant
     PRESETS                     name -> settings, for the differences between paper, released code and what is right
     load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
@@ -71,7 +71,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     preset: str | None = None,
     **changes: Any,
-) -> tuple[Segmenter, Inference]:
+) -> tuple[Segmenter[Any, Any], Inference]:
     """The segmenter of a model and how its pictures are to be treated.
 
     model: "method/variant", "method" (its `mini` variant, or any weights you give) or a folder that lexiseg saved.
@@ -106,14 +106,14 @@ def resolve(
 
 
 def save(
-    segmenter: Segmenter, folder: str | os.PathLike[str], *, method: str, inference: Inference, **facts: Any
+    segmenter: Segmenter[Any, Any], folder: str | os.PathLike[str], *, method: str, inference: Inference, **facts: Any
 ) -> None:
     """Writes a folder that `load` and `--model FOLDER` read: weights, tokenizer and `lexiseg.json`.
 
     facts: more JSON values to keep beside them (the recipe, scores ...).
     """
     get("methods", method).save(segmenter, folder)
-    describe(folder, method, segmenter.config, inference, **facts)  # type: ignore[attr-defined]
+    describe(folder, method, segmenter.config, inference, **facts)
 
 
 def describe(folder: str | os.PathLike[str], method: str, config: Any, inference: Inference, **more: Any) -> None:

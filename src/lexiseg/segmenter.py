@@ -3,8 +3,8 @@
     words  -- embed_text --->  TextClassifier ----+
     images -- embed_image -->  an embedding ------+-- classify -->  DenseLogits or MaskScores
 
-A method is a class with the three methods of `Segmenter`. Nothing it keeps between calls may depend on the words, so
-one image can be embedded once and asked about many vocabularies.
+A method is a class that derives from `Segmenter`, and `Traits` that say what the machinery must know of it. Nothing it
+keeps between calls may depend on the words, so one image can be embedded once and asked about many vocabularies.
 
 Letters: B images, C classes, Q words, D embedding, N masks, H W pixels, h w grid.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,39 +22,104 @@ from torch import Tensor
 from lexiseg.errors import SettingError
 from lexiseg.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from lexiseg.encoders.text_cache import TextCache
+
 __all__ = [
     "DenseEmbedding",
     "DenseLogits",
+    "Embedding",
     "Inference",
     "MaskScores",
     "Segmenter",
     "TextClassifier",
+    "Traits",
     "Variant",
     "one_input_size",
 ]
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What the machinery must know of a method. A method's file tells them of a `Config`, before weights are loaded.
+
+    whole_image: `classify` must see all cells of an image at once, since they influence each other.
+    background: "own" where `classify` adds a background channel by a rule of the method's own.
+    reads_seen: `embed_text` reads `Vocabulary.seen`.
+    regions: the embedding has masks without words.
+    """
+
+    whole_image: bool = False
+    background: Literal["none", "own"] = "none"
+    reads_seen: bool = False
+    regions: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What `embed_image` returns: a frozen dataclass that derives from this and names its fields.
+
+    grid_fields: fields [B, *, h, w]. They can be cut into rows, and those of overlapping windows can be averaged into
+        one embedding of the whole image. An embedding without any is classified window by window.
+    per_image: further tensors whose first dimension is B. Where images have different numbers of something (crops,
+        masks), all are padded to the largest, and a boolean field says which are valid.
+
+    Fields in neither are shared by all images of the batch.
+    """
+
+    grid_fields: ClassVar[tuple[str, ...]] = ()
+    per_image: ClassVar[tuple[str, ...]] = ()
+
+
+Seen = TypeVar("Seen", bound=Embedding)  # what a method makes of images
+Asked = TypeVar("Asked")  # what it makes of words
+
+
 @runtime_checkable
-class Segmenter(Protocol):
-    """All that a new method implements. Those in `methods/` are `torch.nn.Module`s too."""
+class Segmenter(Protocol[Seen, Asked]):
+    """All that a new method implements. Those in `methods/` are `torch.nn.Module`s too.
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> Any:
-        """The words as a classifier; `templates` are sentences with {} where the word goes.
+    config: the method's frozen settings.
+    """
 
-        Returns a `TextClassifier`, or a frozen value of the method's own that holds several.
+    config: Any
+
+    @property
+    def traits(self) -> Traits:
+        """What the method's file tells of `config`."""
+        ...
+
+    @property
+    def patch(self) -> int:
+        """Pixels of the input per cell of the embedding's grid."""
+        ...
+
+    @property
+    def multiple(self) -> int:
+        """Pixels; windows begin at multiples of it. `patch`, unless a tower has larger cells than the embedding."""
+        return self.patch
+
+    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None) -> Asked:
+        """The words as a classifier: a `TextClassifier`, or a frozen value of the method's own that holds several.
+
+        templates: sentences with {} where the word goes.
+        cache: where to look for words' vectors first, and to keep what was new.
         """
         ...
 
-    def embed_image(self, images: Tensor) -> Any:
-        """RGB uint8 [B, 3, H, W] of any size as a frozen value that only `classify` reads.
+    def embed_image(self, images: Tensor) -> Seen:
+        """RGB uint8 [B, 3, H, W] of any size as a frozen value that only `finish` and `classify` read.
 
         Each network of a method normalises the bytes with its own statistics, and computes in the dtype of its own
-        weights (`layers.pixels.normalise` and `dtype_of`): to get another
-        precision, cast the weights.
+        weights (`layers.pixels.normalise` and `dtype_of`): to get another precision, cast the weights.
         """
         ...
 
-    def classify(self, embedding: Any, classifier: Any) -> DenseLogits | MaskScores:
+    def finish(self, embedding: Seen) -> Seen:
+        """Mixes information over the whole picture: called once, after windows are joined and before any words."""
+        return embedding
+
+    def classify(self, embedding: Seen, classifier: Asked) -> DenseLogits | MaskScores:
         """Compares the two. One channel per class of the vocabulary, then one for the background where there is one."""
         ...
 
@@ -133,14 +198,12 @@ class TextClassifier:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseEmbedding:
+class DenseEmbedding(Embedding):
     """The usual embedding: one vector at every place of a grid.
 
     features: [B, D, h, w].
 
-    `grid_fields` names the fields of shape [B, *, h, w]: they can be cut into rows, and those of overlapping windows
-    can be averaged into one embedding of the whole image. A method with more fields (keys, say) derives from this and
-    lists them too. An embedding without `grid_fields` is classified window by window.
+    A method with more fields (keys, say) derives from this and lists them too.
     """
 
     grid_fields: ClassVar[tuple[str, ...]] = ("features",)

@@ -146,6 +146,12 @@ class Vocabulary:
         pairs = dict(zip(self.names, self.words, strict=True))
         return Vocabulary(pairs, background=background, seen=self.seen, shared_words=self.shared_words)
 
+    def only(self, places: Sequence[int]) -> Vocabulary:
+        """The classes at these places, in their order, with their flags; without the background."""
+        pairs = {self.names[place]: self.words[place] for place in places}
+        seen = None if self.seen is None else [self.seen[place] for place in places]
+        return Vocabulary(pairs, seen=seen, shared_words=True)
+
     def to_json(self) -> dict[str, Any]:
         """What `from_json` and `from_file` read back."""
         return {

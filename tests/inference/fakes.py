@@ -11,7 +11,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lexiseg.inference.predictor import Predictor
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, MaskScores, TextClassifier
+from lexiseg.segmenter import (
+    DenseEmbedding,
+    DenseLogits,
+    Embedding,
+    Inference,
+    MaskScores,
+    Segmenter,
+    TextClassifier,
+    Traits,
+)
 from lexiseg.vocabulary import Vocabulary
 
 COLOURS = {
@@ -33,16 +42,19 @@ class Config:
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
-    """An embedding nobody may cut."""
+class Whole(Embedding):
+    """An embedding that cannot be cut into rows."""
+
+    per_image: ClassVar[tuple[str, ...]] = ("features",)
 
     features: Tensor
 
 
-class Colours(nn.Module):
+class Colours(nn.Module, Segmenter[Any, Any]):
     """Class logits fall with the distance between a patch's mean colour and the class's."""
 
     patch = PATCH
+    traits = Traits()
     embedding: ClassVar[Any] = DenseEmbedding
 
     def __init__(self, config: Config = Config()) -> None:
@@ -54,7 +66,7 @@ class Colours(nn.Module):
         self.texts: list[Vocabulary] = []
         self.bands: list[int] = []
 
-    def embed_text(self, vocabulary, templates):
+    def embed_text(self, vocabulary, templates, *, cache=None):
         self.texts.append(vocabulary)
         weight = torch.tensor([COLOURS[word] for word in vocabulary.queries], dtype=torch.float32)
         return TextClassifier.of(vocabulary, weight, self.config.scale)
@@ -88,6 +100,8 @@ class Masks(Colours):
 
 class OwnBackground(Colours):
     """Decides itself that what is dark is background."""
+
+    traits = Traits(background="own")
 
     def classify(self, embedding, classifier):
         logits = super().classify(embedding, classifier).logits

@@ -11,6 +11,7 @@ import torch
 from lexiseg import catalog
 from lexiseg.errors import SettingError
 from lexiseg.inference import labelling
+from lexiseg.segmenter import Traits
 
 from .fakes import WORDS, Colours, Masks, OwnBackground, flag, predictor
 
@@ -22,7 +23,7 @@ def test_classifying_in_bands_changes_nothing(monkeypatch):
     banded = predictor(segmenter).segment(flag(), WORDS)
     assert max(segmenter.bands) == 4 < 12
     assert np.array_equal(whole.labels, banded.labels)
-    segmenter.whole_image, segmenter.bands = True, []
+    segmenter.traits, segmenter.bands = Traits(whole_image=True), []
     predictor(segmenter).segment(flag(), WORDS)
     assert segmenter.bands == [12]
 

@@ -15,7 +15,7 @@ from lexiseg import catalog
 from lexiseg.errors import ImageError, SettingError, UnknownName, VocabularyError
 from lexiseg.inference.familiar import Familiar
 from lexiseg.inference.predictor import Predictor, load
-from lexiseg.segmenter import Variant
+from lexiseg.segmenter import Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
 from .fakes import PLAIN, WORDS, Colours, Masks, Uncut, agreement, flag, predictor, truth
@@ -144,6 +144,45 @@ def test_words_are_embedded_once_and_the_latest_are_kept():
     assert len(segmenter.texts) == 42
     model.embed_text(WORDS)
     assert len(segmenter.texts) == 43
+
+
+def test_what_was_seen_in_training_is_part_of_the_question_for_a_method_that_reads_it():
+    flags = Vocabulary(WORDS, seen=[True] * 4), Vocabulary(WORDS, seen=[False] * 4)
+    blind, reader = Colours(), Colours()
+    reader.traits = Traits(reads_seen=True)
+    for segmenter, texts in ((blind, 1), (reader, 2)):
+        model = predictor(segmenter)
+        for vocabulary in (*flags, *flags):
+            model.embed_text(vocabulary)
+        assert len(segmenter.texts) == texts
+
+
+def test_a_method_finishes_what_it_sees_of_a_picture_once():
+    class Finishing(Colours):
+        finished = ()
+
+        def finish(self, embedding):
+            self.finished = (*self.finished, tuple(embedding.features.shape[-2:]))
+            return super().finish(embedding)
+
+    for changes, grids in (({}, [(12, 16)]), ({"window": 16}, [(12, 16)]), ({"window": 48, "blend": "logits"}, 2)):
+        model = predictor(Finishing(), **changes)
+        seen = model.embed(flag())
+        for words in ("red, blue", "green, red"):
+            model.classify(seen, words)
+        expected = grids if isinstance(grids, list) else [(12, 12)] * grids
+        assert list(model.segmenter.finished) == expected
+
+
+def test_windows_begin_at_multiples_that_the_method_names():
+    class Coarser(Colours):
+        multiple = 8
+
+    model = predictor(Coarser(), window=20, stride=12)
+    plan = model._embedder._plan((48, 64))
+    assert all(box.top % 8 == box.left % 8 == 0 for box in plan)
+    assert {box.size for box in plan} == {(16, 16)}
+    assert agreement(model.segment(flag(), WORDS).labels, truth()) > 0.93
 
 
 def test_background_words_win_pixels_that_stay_unlabelled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from lexiseg.inference import windows
 from lexiseg.inference.windows import Box, boxes
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, MaskScores
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Embedding, MaskScores
+
+from .fakes import Whole
 
 SIDES = st.integers(1, 300)
 
@@ -23,10 +26,20 @@ SIDES = st.integers(1, 300)
 @dataclass(frozen=True, eq=False)
 class Rich(DenseEmbedding):
     grid_fields: ClassVar[tuple[str, ...]] = ("features", "keys")
+    per_image: ClassVar[tuple[str, ...]] = ("image", "valid")
 
     keys: Tensor
     image: Tensor
+    valid: Tensor
+    centres: Tensor
     note: str
+
+
+def rich(features: Tensor, keys: Tensor, *, note: str = "x") -> Rich:
+    """With a vector per image, flags, and centres that all images share."""
+    images = len(features)
+    vectors = torch.randn(images, 2, generator=torch.Generator().manual_seed(images))
+    return Rich(features, keys, vectors, torch.ones(images, 5, dtype=torch.bool), torch.randn(images, 3), note)
 
 
 def mmseg_boxes(height: int, width: int, crop: int, stride: int) -> list[Box]:
@@ -102,7 +115,8 @@ def test_overlaps_favour_the_window_whose_middle_is_nearer():
 def test_other_fields_are_averaged_or_kept_and_types_stay():
     def view(value: float) -> Rich:
         grid = torch.full((1, 2, 1, 1), value, dtype=torch.bfloat16)
-        return Rich(grid, grid[:, :0], torch.tensor([[value, 1.0]]), "first" if value == 1 else "second")
+        made = rich(grid, grid[:, :0], note="first" if value == 1 else "second")
+        return dataclasses.replace(made, image=torch.tensor([[value, 1.0]]))
 
     plan = boxes((8, 16), 8, 8, multiple=8)
     stitched = windows.stitch(zip(plan, [view(1.0), view(3.0)], strict=True), (8, 16), 8)
@@ -110,29 +124,31 @@ def test_other_fields_are_averaged_or_kept_and_types_stay():
     assert stitched.features[0, 0].tolist() == [[1, 3]]
     assert stitched.keys.shape == (1, 0, 1, 2)
     assert stitched.image.tolist() == [[2, 1]]
+    assert stitched.valid.all()
     assert stitched.note == "first"
 
 
 def test_windows_of_another_lattice_do_not_fit():
     assert not windows.fits(Box(0, 0, 32, 32), DenseEmbedding(torch.zeros(1, 2, 3, 4)), 8)
-    assert not windows.fits(Box(0, 0, 32, 32), object(), 8)
+    assert not windows.fits(Box(0, 0, 32, 32), Embedding(), 8)
 
 
 def test_rows_cut_every_grid_field():
-    embedding = Rich(torch.randn(1, 2, 5, 3), torch.randn(1, 4, 5, 3), torch.zeros(1, 2), "x")
+    embedding = rich(torch.randn(1, 2, 5, 3), torch.randn(1, 4, 5, 3))
     cut = windows.rows(embedding, 1, 4)
     assert torch.equal(cut.features, embedding.features[:, :, 1:4])
     assert torch.equal(cut.keys, embedding.keys[:, :, 1:4])
     assert cut.image is embedding.image
 
 
-def test_taking_one_image_reaches_into_nested_values():
-    embedding = Rich(torch.randn(3, 2, 4, 4), torch.randn(3, 1, 4, 4), torch.randn(3, 2), "x")
-    one = windows.take({"a": [embedding, torch.arange(5)], "b": (torch.arange(3), 7)}, 1, 3)
-    assert torch.equal(one["a"][0].features, embedding.features[1:2])
-    assert torch.equal(one["a"][0].image, embedding.image[1:2])
-    assert len(one["a"][1]) == 5
-    assert one["b"] == (torch.tensor([1]), 7)
+def test_taking_one_image_cuts_what_is_per_image_and_nothing_else():
+    """There are as many centres as images."""
+    embedding = rich(torch.randn(3, 2, 4, 4), torch.randn(3, 1, 4, 4))
+    one = windows.take(embedding, 1)
+    for name in ("features", "keys", "image", "valid"):
+        assert torch.equal(getattr(one, name), getattr(embedding, name)[1:2])
+    assert one.centres is embedding.centres
+    assert one.note == "x"
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
@@ -141,7 +157,8 @@ def test_what_is_not_finite_is_found(wrong):
     broken = DenseEmbedding(torch.full((1, 2, 2, 2), wrong))
     assert windows.is_finite(sound)
     assert not windows.is_finite(broken)
-    assert not windows.is_finite({"a": (torch.zeros(2), [torch.tensor([wrong])])})
+    assert windows.is_finite(Whole(torch.zeros(1, 2)))
+    assert not windows.is_finite(Whole(torch.tensor([[wrong]])))
 
 
 @pytest.mark.parametrize("budget", [1, 3000, 10**9])

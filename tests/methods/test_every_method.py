@@ -1,7 +1,7 @@
-"""The contract that every file in `methods/` keeps (docs: what a method is), over every variant that needs no download.
+"""The contract that every file in `methods/` and in `doubles/` keeps, over every variant that needs no download.
 
-A method whose own rule fills the background says so with `own_background` of its Config. A method that trains has an
-`Objective`, with tests of its own about which parameters it reaches; one that has none is frozen as a whole.
+A method that trains has an `Objective`, with tests of its own about which parameters it reaches; one that has none is
+frozen as a whole.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any
 
 import pytest
 import torch
+from shelf import doubles
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg import catalog, settings
 from lexiseg.encoders.templates import templates
-from lexiseg.segmenter import DenseLogits, Inference, MaskScores, Segmenter, Variant
+from lexiseg.inference import windows
+from lexiseg.segmenter import DenseLogits, Embedding, Inference, MaskScores, Segmenter, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
 TEMPLATES = ("a photo of a {}.", "{}")
@@ -33,10 +35,24 @@ def offline(variant: Variant) -> bool:
 
 
 def offline_models() -> Iterator[str]:
-    for name, variant in catalog.models().items():
+    with doubles():
+        models = catalog.models()
+    for name, variant in models.items():
         # "custom" stands for the user's own weights, so that nothing can be loaded without them
         if offline(variant) and not name.endswith("/custom"):
             yield name
+
+
+def every_method() -> list[str]:
+    with doubles():
+        return catalog.names("methods")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _doubles() -> Iterator[None]:
+    """The methods of `doubles/` are on the shelf too."""
+    with doubles():
+        yield
 
 
 @pytest.fixture(scope="module", params=list(offline_models()))
@@ -51,10 +67,11 @@ class Model:
         self.name = name
         self.module, self.variant = catalog.resolve(name)
         self.segmenter: Any = self.module.load(self.variant)
-        self.own_background = bool(getattr(self.variant.config, "own_background", False))
+        self.traits: Traits = self.module.traits(self.variant.config)
+        self.own_background = self.traits.background == "own"
 
 
-@pytest.fixture(scope="module", params=catalog.names("methods"))
+@pytest.fixture(scope="module", params=every_method())
 def method(request: pytest.FixtureRequest) -> ModuleType:
     return catalog.get("methods", request.param)
 
@@ -69,8 +86,13 @@ def images(height: int = 64, width: int = 48, *, batch: int = 2) -> Tensor:
 @torch.no_grad()
 def run(segmenter: Any, pictures: Tensor, words: Vocabulary = WORDS) -> DenseLogits | MaskScores:
     classifier = segmenter.embed_text(words, TEMPLATES)
-    result: DenseLogits | MaskScores = segmenter.classify(segmenter.embed_image(pictures), classifier)
+    result: DenseLogits | MaskScores = segmenter.classify(look(segmenter, pictures), classifier)
     return result
+
+
+def look(segmenter: Any, pictures: Tensor) -> Embedding:
+    embedding: Embedding = segmenter.finish(segmenter.embed_image(pictures))
+    return embedding
 
 
 def dense(result: DenseLogits | MaskScores) -> Tensor:
@@ -133,6 +155,8 @@ def test_other_statistics_are_another_light(model: Model) -> None:
     given = images() // 2 * 2
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
     shifted, halved = tuple(each / 2 for each in mean), tuple(each / 2 for each in std)
+    if "statistics" not in settings.names(model.variant.config):
+        pytest.skip("this method's networks have statistics of their own")
     plain, dark = (
         model.module.load(
             dataclasses.replace(model.variant, config=dataclasses.replace(model.variant.config, statistics=statistics))
@@ -142,6 +166,49 @@ def test_other_statistics_are_another_light(model: Model) -> None:
     with torch.no_grad():
         bright, half = plain.embed_image(given), dark.embed_image(given // 2)
     assert close(half.features, bright.features)
+
+
+def test_traits_are_known_before_anything_is_loaded(model: Model) -> None:
+    assert isinstance(model.traits, Traits)
+    assert model.segmenter.traits == model.traits
+    assert model.segmenter.patch >= 1
+    assert model.segmenter.multiple % model.segmenter.patch == 0
+
+
+def test_an_embedding_names_what_is_per_image(model: Model) -> None:
+    """Images that were embedded together can be taken apart, and each is what it would have been alone."""
+    pictures = images(batch=3)
+    with torch.no_grad():
+        together = model.segmenter.embed_image(pictures)
+        assert isinstance(together, Embedding)
+        classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
+        for place in range(3):
+            taken, alone = windows.take(together, place), model.segmenter.embed_image(pictures[place, None])
+            for name in (*together.grid_fields, *together.per_image):
+                assert close(getattr(taken, name).float(), getattr(alone, name).float())
+            ours, theirs = (
+                dense(model.segmenter.classify(model.segmenter.finish(each), classifier)) for each in (taken, alone)
+            )
+            assert close(ours, theirs)
+
+
+def test_a_picture_of_one_window_is_finished_as_the_whole(model: Model) -> None:
+    size = 2 * model.segmenter.multiple
+    with torch.no_grad():
+        embedding = model.segmenter.embed_image(images(size, size, batch=1))
+        box = windows.Box(0, 0, size, size)
+        if not windows.fits(box, embedding, model.segmenter.patch):
+            pytest.skip("this method classifies each window")
+        stitched = windows.stitch([(box, embedding)], (size, size), model.segmenter.patch)
+        for name in embedding.grid_fields:
+            one, other = (getattr(model.segmenter.finish(each), name) for each in (embedding, stitched))
+            assert close(one, other)
+
+
+def test_only_a_method_that_says_so_reads_which_classes_were_seen(model: Model) -> None:
+    seen, unseen = (Vocabulary(WORDS, seen=[flag] * len(WORDS)) for flag in (True, False))
+    one, other = (dense(run(model.segmenter, images(), words)) for words in (seen, unseen))
+    assert torch.equal(one, other) != model.traits.reads_seen
 
 
 def test_asking_twice_gives_the_same(model: Model) -> None:
@@ -188,12 +255,12 @@ def test_embedding_needs_no_words(model: Model) -> None:
 
 
 def test_rows_can_be_classified_apart_unless_the_method_says_no(model: Model) -> None:
-    """Large images are classified in bands of rows; `whole_image` forbids it."""
+    """Large images are classified in bands of rows; the trait `whole_image` forbids it."""
     classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
     with torch.no_grad():
         embedding = model.segmenter.embed_image(images(96, 64))
-        fields = getattr(embedding, "grid_fields", ())
-        if not fields or getattr(model.segmenter, "whole_image", False):
+        fields = embedding.grid_fields
+        if not fields or model.traits.whole_image:
             pytest.skip("this method classifies an image at once")
         together = dense(model.segmenter.classify(embedding, classifier))
         for rows in (slice(0, 1), slice(1, None)):

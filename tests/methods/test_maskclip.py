@@ -23,7 +23,7 @@ from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.methods import maskclip
 from lexiseg.methods.maskclip import Config, MaskClip, MaskClipEmbedding
-from lexiseg.segmenter import TextClassifier, Variant
+from lexiseg.segmenter import TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
 VIT, RESNET = official_clip.vit_weights(), official_clip.resnet_weights()
@@ -322,9 +322,9 @@ def test_refinements_do_not_mix_the_images_of_a_batch() -> None:
 
 
 def test_only_refinements_need_the_whole_image() -> None:
-    assert not segmenter_without_refinement().whole_image
+    assert maskclip.traits(Config()) == Traits()
     for name in ("key_smoothing", "prompt_denoising"):
-        assert MaskClip(EmptyClip(), Config(**{name: True})).whole_image  # type: ignore[arg-type]
+        assert maskclip.traits(Config(**{name: True})) == Traits(whole_image=True)  # type: ignore[arg-type]
 
 
 # --- settings, weights, files
@@ -387,12 +387,10 @@ def test_how_weights_were_read_is_no_part_of_the_model(load: Callable[..., MaskC
 def test_words_are_kept_between_runs_where_a_cache_is_given(tmp_path: Path) -> None:
     words = Vocabulary("cat, dog")
     first, _ = catalog.load("maskclip/tiny")
-    first.text_cache = TextCache(tmp_path)
-    weight = first.embed_text(words, ["{}"]).weight
+    weight = first.embed_text(words, ["{}"], cache=TextCache(tmp_path)).weight
     again, _ = catalog.load("maskclip/tiny")
-    again.text_cache = TextCache(tmp_path)
     again.clip._embed = None  # what is in the cache needs no text tower
-    assert torch.equal(again.embed_text(words, ["{}"]).weight, weight)
+    assert torch.equal(again.embed_text(words, ["{}"], cache=TextCache(tmp_path)).weight, weight)
 
 
 def test_an_official_file_and_the_folder_saved_from_it_give_the_same_features(

@@ -29,7 +29,9 @@ from lexiseg.segmenter import (
     DenseLogits,
     Inference,
     MaskScores,
+    Segmenter,
     TextClassifier,
+    Traits,
 )
 from lexiseg.vocabulary import Vocabulary
 
@@ -45,8 +47,10 @@ def seen(images: Tensor) -> Tensor:
     return normalise(images, "imagenet")
 
 
-class Teacher(nn.Module):
+class Teacher(nn.Module, Segmenter[Any, Any]):
     """A word is a random unit vector, a place the mean colour of 8 by 8 pixels, spread over D channels."""
+
+    config, traits, patch = None, Traits(), 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +58,7 @@ class Teacher(nn.Module):
         self.asked: list[Vocabulary] = []
         self.saw: list[Tensor] = []
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Any) -> TextClassifier:
+    def embed_text(self, vocabulary: Vocabulary, templates: Any, *, cache: Any = None) -> TextClassifier:
         self.asked.append(vocabulary)
         return TextClassifier.of(vocabulary, torch.stack([vector(word) for word in vocabulary.queries]), 1.0)
 
@@ -281,6 +285,13 @@ def test_the_teacher_gets_the_bytes_and_normalises_them_itself() -> None:
     lesson = objective()
     lesson(given)
     assert torch.equal(lesson.teacher.saw[0], given["images"])
+
+
+def test_the_teacher_is_told_which_classes_were_seen() -> None:
+    lesson = objective(Training(unseen=UNSEEN))
+    lesson.vocabulary = Vocabulary(WORDS, seen=[True, False, True, True, False])
+    lesson._teacher_classifier()
+    assert lesson.teacher.asked[-1].seen == (False, False)
 
 
 def test_masks_teach_as_well_as_dense_scores() -> None:
@@ -525,7 +536,7 @@ def test_labels_that_contradict_the_words_are_told() -> None:
 
 def test_a_teacher_without_plain_text_vectors_needs_a_text_tower() -> None:
     class TwoHeaded(Maskist):
-        def embed_text(self, vocabulary: Vocabulary, templates: Any) -> Any:
+        def embed_text(self, vocabulary: Vocabulary, templates: Any, *, cache: Any = None) -> Any:
             return super().embed_text(vocabulary, templates), 2
 
         def classify(self, embedding: DenseEmbedding, classifier: Any) -> MaskScores:

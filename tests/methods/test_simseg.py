@@ -35,7 +35,7 @@ from lexiseg.methods.simseg import (
     similarity,
     word_masks,
 )
-from lexiseg.segmenter import TextClassifier
+from lexiseg.segmenter import TextClassifier, Traits
 from lexiseg.vocabulary import Vocabulary
 
 SINGLE = ["a photo of a {}."]
@@ -153,13 +153,11 @@ def test_a_word_is_the_normalised_mean_of_its_sentences() -> None:
 def test_words_are_kept_between_runs_where_a_cache_is_given(architecture: str, tmp_path: Path) -> None:
     words = Vocabulary("cat, dog")
     first = tiny(architecture)
-    first.text_cache = TextCache(tmp_path)
-    weight = first.embed_text(words, SINGLE).weight
+    weight = first.embed_text(words, SINGLE, cache=TextCache(tmp_path)).weight
     torch.testing.assert_close(weight, tiny(architecture).embed_text(words, SINGLE).weight, atol=0, rtol=0)
     again = tiny(architecture)
-    again.text_cache = TextCache(tmp_path)
     again.text_vectors = None  # type: ignore[assignment,method-assign]  # what is kept needs no text tower
-    assert torch.equal(again.embed_text(words, SINGLE).weight, weight)
+    assert torch.equal(again.embed_text(words, SINGLE, cache=TextCache(tmp_path)).weight, weight)
 
 
 @pytest.mark.parametrize("architecture", ["tiny", "tiny-clip"])
@@ -167,8 +165,7 @@ def test_what_is_kept_is_not_taken_for_other_pooling_or_other_weights(architectu
     words = Vocabulary("cat, dog")
 
     def kept(model: SimSeg) -> Tensor:
-        model.text_cache = TextCache(tmp_path)
-        return model.embed_text(words, SINGLE).weight
+        return model.embed_text(words, SINGLE, cache=TextCache(tmp_path)).weight
 
     kept(tiny(architecture))
     for changes in ({"text_k": 3}, {"text_length": 4}, {"pooling": "class_token"}):
@@ -253,7 +250,7 @@ def test_the_dense_rule_is_the_softmax_over_cosines() -> None:
         embedding, classifier = model.embed_image(pictures(1, 64, 64)), model.embed_text(words, ["{}"])
         result = model.classify(embedding, classifier)
     assert not result.background
-    assert not model.whole_image
+    assert model.traits == Traits()
     torch.testing.assert_close(result.logits, similarity(embedding, classifier) / 0.02)
 
 

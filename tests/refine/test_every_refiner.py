@@ -18,7 +18,7 @@ from lexiseg.refine import _candidates
 from lexiseg.refine._candidates import candidates
 from lexiseg.refine.crf import dense_crf
 from lexiseg.refine.pamr import pamr
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, MaskScores, TextClassifier
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, MaskScores, Segmenter, TextClassifier, Traits
 
 from .exact import photograph
 
@@ -158,12 +158,12 @@ class Nothing:
     pass
 
 
-class Coarse(nn.Module):
+class Coarse(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     """Sees the mean colour of 16 x 16 patches, with noise; class logits fall with the distance to a class's colour."""
 
-    patch, config = PATCH, Nothing()
+    patch, traits, config = PATCH, Traits(), Nothing()
 
-    def embed_text(self, vocabulary, templates):
+    def embed_text(self, vocabulary, templates, *, cache=None):
         weight = torch.tensor([COLOURS[word] for word in vocabulary.queries], dtype=torch.float32)
         return TextClassifier.of(vocabulary, weight, 4.0)
 

@@ -36,7 +36,7 @@ def test_as_many_context_words_go_as_object_words(script: ModuleType) -> None:
 class OneHot(torch.nn.Module):
     """Sees red at the left as word 0, and everything else as word 1."""
 
-    def embed_text(self, vocabulary, templates):
+    def embed_text(self, vocabulary, templates, *, cache=None):
         return TextClassifier.of(vocabulary, torch.eye(2), 1.0)
 
     def embed_image(self, images):

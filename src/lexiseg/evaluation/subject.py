@@ -67,6 +67,7 @@ class Subject:
             "benchmark": self.opened.facts,
             "protocol": {key: value for key, value in chosen.items() if key not in ("benchmark", "options")},
             "words": self.vocabulary.digest,
+            **({"seen": self.vocabulary.seen} if self.predictor.segmenter.traits.reads_seen else {}),
             "settings": self.predictor.settings,
         }
 
@@ -85,7 +86,7 @@ class Subject:
 
     def _ask(self, embedded: Embedded, chosen: list[int]) -> Labels:
         """A label map over a few of the classes, whose text vectors are known already."""
-        few = Vocabulary({self.vocabulary.names[at]: self.vocabulary.words[at] for at in chosen}, shared_words=True)
+        few = self.vocabulary.only(chosen)
         classifier = self.predictor.embed_text(self.vocabulary)
         if not isinstance(classifier, TextClassifier):
             return self.predictor.classify(embedded, few, scores=False).labels
@@ -138,14 +139,13 @@ def choose(model: Model | Predictor, benchmark: str, wanted: str | Protocol | No
         return wanted
     if isinstance(model, Predictor):
         module, variant = importlib.import_module(type(model.segmenter).__module__), None
-        config = getattr(model.segmenter, "config", None)
+        traits = model.segmenter.traits
     else:
         module, loaded = catalog.resolve(model.name, weights=model.weights, preset=model.preset, **model.changes)
         variant = model.name.partition("/")[2] if model.weights is None else None
-        config = loaded.config
+        traits = module.traits(loaded.config)
     method = module.__name__.rpartition(".")[2]
-    own_background = bool(getattr(config, "own_background", False))
-    return protocol(method, benchmark, wanted, variant=variant, own_background=own_background)
+    return protocol(method, benchmark, wanted, variant=variant, own_background=traits.background == "own")
 
 
 def load(model: Model, chosen: Protocol) -> Predictor:
@@ -153,14 +153,15 @@ def load(model: Model, chosen: Protocol) -> Predictor:
     settings = {**one_input_size(chosen.settings), **one_input_size(model.changes)}
     preset = chosen.preset if model.preset is None else model.preset
     segmenter, inference = catalog.load(model.name, weights=model.weights, preset=preset, **settings)
-    if hasattr(segmenter, "text_cache"):
-        segmenter.text_cache = TextCache()
     about = {
         "preset": preset,
         "weights": None if model.weights is None else os.fspath(model.weights),
         "weights_digest": weights_digest(segmenter),
     }
-    return Predictor(segmenter, inference, name=model.name, device=model.device, dtype=model.dtype, about=about)
+    return Predictor(
+        segmenter, inference, name=model.name, device=model.device, dtype=model.dtype, about=about,
+        text_cache=TextCache(),
+    )  # fmt: skip
 
 
 def _changed(chosen: Protocol, wording: str | None, background: str | None, options: Mapping[str, str]) -> Protocol:

@@ -173,6 +173,8 @@ def _variant(base: Subject, late: Mapping[str, Any]) -> Subject:
         device=predictor.device,
         dtype=predictor.dtype,
         about=predictor.about,
+        familiar=predictor.familiar,
+        text_cache=predictor.text_cache,
     )
     chosen = base.protocol
     if "background" in late:

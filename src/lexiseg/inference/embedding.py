@@ -14,7 +14,7 @@ from lexiseg.inference import devices, windows
 from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.reading import Picture
 from lexiseg.inference.windows import Box
-from lexiseg.segmenter import Inference, Segmenter
+from lexiseg.segmenter import Embedding, Inference, Segmenter
 
 __all__ = ["Embedder", "batches"]
 
@@ -33,7 +33,13 @@ class Embedder:
     """
 
     def __init__(
-        self, segmenter: Segmenter, inference: Inference, device: torch.device, dtype: torch.dtype, *, widen: bool
+        self,
+        segmenter: Segmenter[Any, Any],
+        inference: Inference,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        widen: bool,
     ) -> None:
         self.segmenter, self.inference, self.device, self.widen = segmenter, inference, device, widen
         if isinstance(segmenter, nn.Module):
@@ -53,44 +59,46 @@ class Embedder:
             pixels = picture.pixels if keep_pixels else None
             yield Embedded(picture.name, picture.size, picture.resized, own, joined, pixels, picture.image)
 
-    @property
-    def patch(self) -> int:
-        """Pixels per cell of the segmenter's grid: its own `patch`, or what its input's sides are multiples of."""
-        return int(getattr(self.segmenter, "patch", self.inference.multiple))
-
     def _plan(self, resized: tuple[int, int]) -> list[Box]:
         window, stride = self.inference.window, self.inference.stride
         if window is None and resized[0] * resized[1] > MAX_WHOLE:
             window, stride = TILE, TILE_STRIDE
-        multiple = self.patch if self.inference.blend == "features" else 1
+        multiple = self.segmenter.multiple if self.inference.blend == "features" else 1
         return windows.boxes(resized, window, stride, multiple=multiple)
 
     def _join(
-        self, views: Iterator[tuple[Box, Any]], count: int, resized: tuple[int, int]
-    ) -> tuple[Iterable[tuple[Box, Any]], bool]:
-        """Windows as one view of the whole picture, where that is wanted and their grids fit together."""
-        if count == 1 or self.inference.blend != "features":
-            return views, self.inference.blend == "features"
-        first = next(views)
-        views = itertools.chain([first], views)
-        if not windows.fits(*first, self.patch):
-            return views, False
-        return [(Box(0, 0, *resized), windows.stitch(views, resized, self.patch))], True
+        self, views: Iterator[tuple[Box, Embedding]], count: int, resized: tuple[int, int]
+    ) -> tuple[Iterable[tuple[Box, Embedding]], bool]:
+        """Windows as one view of the whole picture, where that is wanted and their grids fit together; all finished."""
+        joined = self.inference.blend == "features"
+        if joined and count > 1:
+            first, patch = next(views), self.segmenter.patch
+            views = itertools.chain([first], views)
+            joined = windows.fits(*first, patch)
+            if joined:
+                views = iter([(Box(0, 0, *resized), windows.stitch(views, resized, patch))])
+        return self._finished(views), joined
 
-    def _crops(self, crops: Iterable[tuple[Picture, Box]], images: int) -> Iterator[tuple[Box, Any]]:
+    def _finished(self, views: Iterable[tuple[Box, Embedding]]) -> Iterator[tuple[Box, Embedding]]:
+        for box, embedding in views:
+            with torch.inference_mode():
+                finished = self.segmenter.finish(embedding)
+            yield box, finished
+
+    def _crops(self, crops: Iterable[tuple[Picture, Box]], images: int) -> Iterator[tuple[Box, Embedding]]:
         """Neighbouring crops of one size, of one image or of several, pass the network together."""
         for size, group in itertools.groupby(crops, key=lambda crop: crop[1].size):
             for batch in batches(group, max(images, FORWARD // (size[0] * size[1]), 1)):
                 stack = torch.stack([picture.pixels[(..., *box.slices)] for picture, box in batch])
                 embedding = self._forward(stack, batch[0][0].name)
                 for place, (_, box) in enumerate(batch):
-                    yield box, windows.take(embedding, place, len(batch))
+                    yield box, windows.take(embedding, place)
 
-    def _forward(self, pixels: Tensor, name: str) -> Any:
+    def _forward(self, pixels: Tensor, name: str) -> Embedding:
         """uint8 [B, 3, H, W] as an embedding whose numbers are finite."""
         while True:
             with torch.inference_mode():
-                embedding = self.segmenter.embed_image(pixels.to(self.device))
+                embedding: Embedding = self.segmenter.embed_image(pixels.to(self.device))
                 if windows.is_finite(embedding):
                     return embedding
             wider = devices.safer(self.dtype, self.device)

@@ -16,7 +16,7 @@ from lexiseg.inference import windows
 from lexiseg.inference.blending import blend
 from lexiseg.inference.decoder import CHUNK, Decoded, Decoder, decode
 from lexiseg.inference.windows import Box
-from lexiseg.segmenter import DenseLogits, MaskScores, Segmenter
+from lexiseg.segmenter import DenseLogits, Embedding, MaskScores, Segmenter
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["Embedded", "Labeller", "Refine"]
@@ -43,7 +43,7 @@ class Embedded:
     name: str
     size: tuple[int, int]
     resized: tuple[int, int]
-    views: Iterable[tuple[Box, Any]]
+    views: Iterable[tuple[Box, Embedding]]
     joined: bool
     pixels: Tensor | None = None
     image: npt.NDArray[np.uint8] | None = None
@@ -56,7 +56,7 @@ class Labeller:
     own_threshold: of the model; threshold: the user's, which comes first. Posterior, 0-1, or None.
     """
 
-    segmenter: Segmenter
+    segmenter: Segmenter[Any, Any]
     classifier: Any
     vocabulary: Vocabulary
     own_threshold: float | None = None
@@ -80,18 +80,17 @@ class Labeller:
         pixels = windows.blend_rows([(Box(0, 0, *embedded.resized), result)], embedded.resized, BAND)
         return self._refined(_collect(pixels, result, embedded.resized), result, embedded)
 
-    def _rows_at_once(self, embedding: Any) -> int | None:
+    def _rows_at_once(self, embedding: Embedding) -> int | None:
         """How many grid rows to classify at a time; None for all, because they are few or belong together."""
-        fields = windows.grid_fields(embedding)
-        if not fields or self.refine is not None or getattr(self.segmenter, "whole_image", False):
+        if not embedding.grid_fields or self.refine is not None or self.segmenter.traits.whole_image:
             return None
-        height, width = getattr(embedding, fields[0]).shape[-2:]
+        height, width = windows.grid(embedding)
         rows = max(1, BAND // (len(self.vocabulary.queries) * width))
         return rows if rows < height else None
 
-    def _bands(self, embedding: Any, rows: int, size: tuple[int, int]) -> Decoded:
+    def _bands(self, embedding: Embedding, rows: int, size: tuple[int, int]) -> Decoded:
         """Grid rows in bands, each repeating the last row of the one before: pixels in between need both."""
-        height, width = getattr(embedding, windows.grid_fields(embedding)[0]).shape[-2:]
+        height, width = windows.grid(embedding)
         decoder = None
         for start in range(0, height, rows):
             first, stop = max(0, start - 1), min(start + rows, height)

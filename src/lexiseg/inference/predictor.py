@@ -46,12 +46,13 @@ class Predictor:
     device, dtype: see `devices`. With dtype "auto" a precision that overflows on a photograph is given up for a wider
         one, from then on.
     about: further JSON values for `settings`: the preset and the weights, say.
+    text_cache: where the words' vectors are kept between runs.
     familiar: which words the model knows, for results to warn of others; None where nobody can say.
     """
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter: Segmenter[Any, Any],
         inference: Inference,
         *,
         name: str,
@@ -59,12 +60,13 @@ class Predictor:
         dtype: str | torch.dtype = "auto",
         about: Mapping[str, Any] | None = None,
         familiar: Familiar | None = None,
+        text_cache: TextCache | None = None,
     ) -> None:
         self.segmenter, self.inference, self.name = segmenter, inference, name
         self.device = devices.device(device)
         self.templates = templates(inference.templates)
         self.about = dict(about or {})
-        self.familiar = familiar
+        self.familiar, self.text_cache = familiar, text_cache
         precision = devices.dtype(dtype, self.device)
         self._embedder = Embedder(segmenter, inference, self.device, precision, widen=str(dtype) == "auto")
         self._refine = catalog.get("refine", inference.refine).refine if inference.refine else None
@@ -78,7 +80,7 @@ class Predictor:
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides a result beside the photograph and the words, as plain JSON values."""
-        config = getattr(self.segmenter, "config", None)
+        config = self.segmenter.config
         return {
             "model": self.name,
             **self.about,
@@ -173,10 +175,13 @@ class Predictor:
     def embed_text(self, words: Words) -> Any:
         """The words as the segmenter's classifier; the latest are kept."""
         vocabulary = Vocabulary.of(words)
-        key = f"{vocabulary.digest} {self.dtype}"
+        seen = vocabulary.seen if self.segmenter.traits.reads_seen else None
+        key = f"{vocabulary.digest} {seen} {self.dtype}"
         classifier = self._classifiers.get(key)
         if classifier is None:
-            classifier = self._classifiers[key] = self.segmenter.embed_text(vocabulary, self.templates)
+            classifier = self._classifiers[key] = self.segmenter.embed_text(
+                vocabulary, self.templates, cache=self.text_cache
+            )
             for oldest in list(self._classifiers)[:-KEPT_CLASSIFIERS]:
                 self._classifiers.pop(oldest, None)
         return classifier
@@ -233,13 +238,11 @@ def load(
     on = devices.device(device)
     devices.dtype(dtype, on)  # a wrong name is said before gigabytes are read
     segmenter, inference = catalog.load(model, weights=weights, preset=preset, **changes)
-    if text_cache and hasattr(segmenter, "text_cache"):
-        segmenter.text_cache = TextCache()
     about = {"preset": preset, "weights": None if weights is None else os.fspath(weights)}
     _, variant = catalog.resolve(model, weights=weights, preset=preset, **changes)
     return Predictor(
         segmenter, inference, name=os.fspath(model), device=on, dtype=dtype, about=about,
-        familiar=_familiar(variant.weights),
+        familiar=_familiar(variant.weights), text_cache=TextCache() if text_cache else None,
     )  # fmt: skip
 
 

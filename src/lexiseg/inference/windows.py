@@ -11,17 +11,17 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from lexiseg.inference.upsample import value_rows
-from lexiseg.segmenter import DenseLogits, MaskScores
+from lexiseg.segmenter import DenseLogits, Embedding, MaskScores
 
-__all__ = ["Box", "blend_rows", "boxes", "fits", "grid_fields", "is_finite", "rows", "stitch", "take"]
+__all__ = ["Box", "blend_rows", "boxes", "fits", "grid", "is_finite", "rows", "stitch", "take"]
 
-Embedding = TypeVar("Embedding")
+View = TypeVar("View", bound=Embedding)
 
 
 class Box(NamedTuple):
@@ -70,76 +70,54 @@ def _spans(side: int, window: int, stride: int, multiple: int) -> list[tuple[int
     return [(start, min(start + window, side)) for start in starts]
 
 
-def grid_fields(embedding: Any) -> tuple[str, ...]:
-    """The fields of shape [B, *, h, w] that an embedding declares; none for one that does not."""
-    return tuple(getattr(embedding, "grid_fields", ()))
+def grid(embedding: Embedding) -> tuple[int, int]:
+    """(h, w) of the grid fields."""
+    first: Tensor = getattr(embedding, embedding.grid_fields[0])
+    return first.shape[-2], first.shape[-1]
 
 
-def rows(embedding: Embedding, start: int, stop: int) -> Embedding:
+def rows(embedding: View, start: int, stop: int) -> View:
     """The embedding with grid rows `start` to `stop` alone."""
-    cut = {name: getattr(embedding, name)[..., start:stop, :] for name in grid_fields(embedding)}
-    return dataclasses.replace(embedding, **cut)  # type: ignore[type-var]
+    cut = {name: value[..., start:stop, :] for name, value in _fields(embedding, embedding.grid_fields)}
+    return dataclasses.replace(embedding, **cut)
 
 
-def take(value: Any, place: int, batch: int) -> Any:
-    """Image `place` of an embedding of `batch` images, as an embedding of one.
-
-    Every tensor whose first dimension is `batch` is cut, wherever dataclasses, tuples, lists and dicts hold it.
-    """
-    if batch == 1:
-        return value
-    if isinstance(value, Tensor):
-        return value[place : place + 1] if value.ndim and len(value) == batch else value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: take(getattr(value, field.name), place, batch) for field in dataclasses.fields(value)}
-        return dataclasses.replace(value, **fields)
-    if isinstance(value, (list, tuple)):
-        return type(value)(take(item, place, batch) for item in value)
-    if isinstance(value, dict):
-        return {key: take(item, place, batch) for key, item in value.items()}
-    return value
+def take(embedding: View, place: int) -> View:
+    """Image `place` of the embedding of a batch, as an embedding of one."""
+    own = _fields(embedding, (*embedding.grid_fields, *embedding.per_image))
+    return dataclasses.replace(embedding, **{name: value[place : place + 1] for name, value in own})
 
 
-def fits(box: Box, embedding: Any, patch: int) -> bool:
+def fits(box: Box, embedding: Embedding, patch: int) -> bool:
     """Whether the embedding of window `box` has one cell for every `patch` pixels, so that it can be stitched."""
-    grid = tuple(math.ceil(side / patch) for side in box.size)
-    fields = grid_fields(embedding)
-    return bool(fields) and all(tuple(getattr(embedding, name).shape[-2:]) == grid for name in fields)
+    wanted = tuple(math.ceil(side / patch) for side in box.size)
+    sizes = [tuple(value.shape[-2:]) for _, value in _fields(embedding, embedding.grid_fields)]
+    return bool(sizes) and all(size == wanted for size in sizes)
 
 
-def is_finite(embedding: Any) -> bool:
-    """Whether the grid fields, or all tensors of an embedding without any, are free of infinities and NaN."""
-    fields = grid_fields(embedding)
-    values = [getattr(embedding, name) for name in fields] if fields else _tensors(embedding)
-    return all(bool(torch.isfinite(value).all()) for value in values)
+def is_finite(embedding: Embedding) -> bool:
+    """Whether the grid fields, or those per image where there are none, are free of infinities and NaN."""
+    named = _fields(embedding, embedding.grid_fields or embedding.per_image)
+    return all(bool(torch.isfinite(value).all()) for _, value in named)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
+def _fields(embedding: Embedding, names: Iterable[str]) -> list[tuple[str, Tensor]]:
+    return [(name, getattr(embedding, name)) for name in names]
 
 
-def stitch(windows: Iterable[tuple[Box, Embedding]], size: tuple[int, int], patch: int) -> Embedding:
+def stitch(windows: Iterable[tuple[Box, View]], size: tuple[int, int], patch: int) -> View:
     """One embedding of the whole picture of `size` pixels from those of its windows, one vector per `patch` pixels.
 
     Where windows overlap, grid fields are averaged, each window weighing less towards its borders, whose patches saw
-    the least around them. Other tensors (an image vector, say) are averaged over windows; all else is the first
+    the least around them. Numbers per image (an image vector, say) are averaged over windows; all else is the first
     window's.
     """
     remaining = iter(windows)
     start = next(remaining)
     first = start[1]
-    whole = {name: _Mean(getattr(first, name), size, patch) for name in grid_fields(first)}
-    totals = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in _other_tensors(first)}
+    whole = {name: _Mean(value, size, patch) for name, value in _fields(first, first.grid_fields)}
+    numbers = [(name, value) for name, value in _fields(first, first.per_image) if value.is_floating_point()]
+    totals = {name: torch.zeros_like(value, dtype=torch.float32) for name, value in numbers}
     count = 0
     for box, embedding in itertools.chain([start], remaining):
         for name, mean in whole.items():
@@ -149,17 +127,7 @@ def stitch(windows: Iterable[tuple[Box, Embedding]], size: tuple[int, int], patc
         count += 1
     fields = {name: mean.result() for name, mean in whole.items()}
     fields |= {name: (total / count).to(getattr(first, name).dtype) for name, total in totals.items()}
-    return dataclasses.replace(first, **fields)  # type: ignore[type-var]
-
-
-def _other_tensors(embedding: Any) -> list[tuple[str, Tensor]]:
-    named = ((field.name, getattr(embedding, field.name)) for field in dataclasses.fields(embedding))
-    grid = grid_fields(embedding)
-    return [
-        (name, value)
-        for name, value in named
-        if name not in grid and torch.is_tensor(value) and value.is_floating_point()
-    ]
+    return dataclasses.replace(first, **fields)
 
 
 class _Mean:

@@ -48,10 +48,10 @@ from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["PRESETS", "VARIANTS", "Config", "MaskClip", "MaskClipEmbedding", "load", "save"]
+__all__ = ["PRESETS", "VARIANTS", "Config", "MaskClip", "MaskClipEmbedding", "load", "save", "traits"]
 
 LastBlock = Literal["value+residual+ffn", "value+residual", "value", "attention"]
 Form = Literal["paper", "released"]
@@ -109,6 +109,11 @@ class Config:
                 raise SettingError(f"{name} is {value}; give a posterior between 0 and 1")
 
 
+def traits(config: Config) -> Traits:
+    """Both refinements compare all cells of an image."""
+    return Traits(whole_image=config.key_smoothing or config.prompt_denoising)
+
+
 @dataclass(frozen=True, eq=False)
 class MaskClipEmbedding(DenseEmbedding):
     """keys: of the last attention layer [B, K, h, w]; K = 0 without key smoothing, which alone reads them."""
@@ -118,29 +123,28 @@ class MaskClipEmbedding(DenseEmbedding):
     keys: Tensor
 
 
-class MaskClip(nn.Module):
+class MaskClip(nn.Module, Segmenter[MaskClipEmbedding, TextClassifier]):
     """Cells of CLIP's image tower, compared with the words."""
 
     def __init__(self, clip: Clip, config: Config) -> None:
         super().__init__()
         self.clip, self.config = clip, config
-        self.text_cache: TextCache | None = None  # where to keep the words' vectors between runs; None: nowhere
         if isinstance(clip.vision, ClipVit):
             activation = None if config.activation == "as_trained" else config.activation
             clip.vision.use(activation=activation, norm_eps=config.layer_norm_eps)
 
     @property
-    def patch(self) -> int:
-        """Pixels per cell of the grid."""
-        return self.clip.patch
+    def traits(self) -> Traits:
+        return traits(self.config)
 
     @property
-    def whole_image(self) -> bool:
-        """Whether `classify` must see all cells of an image at once, since they influence each other."""
-        return self.config.key_smoothing or self.config.prompt_denoising
+    def patch(self) -> int:
+        return self.clip.patch
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextClassifier:
-        weight = self.clip.embed_words(vocabulary.queries, templates, cache=self.text_cache)
+    def embed_text(
+        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
+    ) -> TextClassifier:
+        weight = self.clip.embed_words(vocabulary.queries, templates, cache=cache)
         scale = self.config.logit_scale
         return TextClassifier.of(vocabulary, weight, float(self.clip.logit_scale) if scale is None else scale)
 

@@ -68,6 +68,7 @@ from lexiseg.segmenter import (
     Inference,
     Segmenter,
     TextClassifier,
+    Traits,
     Variant,
 )
 from lexiseg.vocabulary import Vocabulary
@@ -81,6 +82,7 @@ __all__ = [
     "Training",
     "load",
     "save",
+    "traits",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -131,7 +133,12 @@ class Config:
         return Vocabulary(self.words, background=self.background, shared_words=not isinstance(self.words, str))
 
 
-class MaskClipPlus(nn.Module):
+def traits(config: Config) -> Traits:
+    """A background that was trained is a channel of its own, whatever words are asked for."""
+    return Traits(background="own" if config.learn_background else "none")
+
+
+class MaskClipPlus(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     """A network whose classifier is made of words; it has neither before `start`."""
 
     words: Tensor  # T [Q, D], of the words in `config`
@@ -144,7 +151,6 @@ class MaskClipPlus(nn.Module):
         self.mapper: nn.Module = nn.Identity()
         self.background: nn.Parameter | None = None
         self.register_buffer("words", torch.zeros(0, 0))
-        self.text_cache: TextCache | None = None  # where to keep the words' vectors between runs; None: nowhere
 
     def start(
         self, words: Tensor, text: ClipText | None, *, source_config: Mapping[str, Any] | None = None
@@ -164,12 +170,17 @@ class MaskClipPlus(nn.Module):
         return self
 
     @property
+    def traits(self) -> Traits:
+        return traits(self.config)
+
+    @property
     def patch(self) -> int:
-        """Pixels per cell of the grid."""
         return self._network().stride
 
     @torch.no_grad()
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextClassifier:
+    def embed_text(
+        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
+    ) -> TextClassifier:
         """Words it was trained on keep the vectors of then, whatever the templates.
 
         Raises `WeightsError` for other words where no text tower was saved with it.
@@ -179,7 +190,7 @@ class MaskClipPlus(nn.Module):
         if new and known:
             _logger.warning("not among the words this student was trained on, so expect little: %s", ", ".join(new))
         if new:
-            vectors = self._text().embed_words(new, templates, cache=self.text_cache)
+            vectors = self._text().embed_words(new, templates, cache=cache)
             known |= {word.casefold(): row for word, row in zip(new, vectors, strict=True)}
         rows = [known[word.casefold()].float().to(self.words.device) for word in vocabulary.queries]
         return self.classifier(vocabulary, torch.stack(rows))
@@ -291,7 +302,7 @@ class Objective(nn.Module):
         segmenter: MaskClipPlus,
         settings: Training = Training(),
         *,
-        teacher: tuple[Segmenter, Inference] | None = None,
+        teacher: tuple[Segmenter[Any, Any], Inference] | None = None,
     ) -> None:
         super().__init__()
         vocabulary = segmenter.config.vocabulary()
@@ -405,9 +416,8 @@ class Objective(nn.Module):
         """Of the classes to fill alone, so that denoising and smoothing know no others."""
         device = self.segmenter.words.device
         if self._classifier is None or self._classifier[0] != device:
-            pairs = {self.vocabulary.names[place]: self.vocabulary.words[place] for place in self._objects}
             background = () if self.settings.unseen else self.vocabulary.background
-            asked = Vocabulary(pairs, background=background, shared_words=True)
+            asked = self.vocabulary.only(self._objects).with_background(background)
             with torch.no_grad():
                 self._classifier = device, self.teacher.embed_text(asked, self._templates)
         return self._classifier[1]
@@ -425,7 +435,7 @@ class Objective(nn.Module):
 
 
 @torch.no_grad()
-def _start_from(segmenter: MaskClipPlus, teacher: Segmenter, templates: Sequence[str]) -> None:
+def _start_from(segmenter: MaskClipPlus, teacher: Segmenter[Any, Any], templates: Sequence[str]) -> None:
     """Makes the student's network, with the teacher's text vectors as its classifier."""
     vocabulary = segmenter.config.vocabulary()
     assert vocabulary is not None, "Objective checks it"

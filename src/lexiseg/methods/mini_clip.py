@@ -29,16 +29,17 @@ from lexiseg.encoders.clip import EMBEDDED, Clip
 from lexiseg.encoders.clip_resnet import ClipResNet
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad
 from lexiseg.encoders.weights import find, fit
 from lexiseg.errors import SettingError
 from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
 from lexiseg.networks.heads import upsample
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Settings", "load", "save"]
+__all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Settings", "load", "save", "traits"]
 
 BASE = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
 BASE_RESNET = ClipShape(256, 128, 24, (2, 2, 2, 2), None, 192, 3, context=32, vocabulary=4093, activation="gelu")
@@ -62,15 +63,30 @@ class Config:
         pixels.check(self.statistics)
 
 
-class MiniClip(nn.Module):
+def traits(config: Config) -> Traits:
+    """Each cell is compared with the words by itself."""
+    return Traits()
+
+
+class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     """Cells of a CLIP's image tower, each without the others in the last layer, compared with the words."""
 
     def __init__(self, clip: Clip, config: Config) -> None:
         super().__init__()
         self.clip, self.config = clip, config
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextClassifier:
-        weight = self.clip.embed_words(vocabulary.queries, templates)
+    @property
+    def traits(self) -> Traits:
+        return traits(self.config)
+
+    @property
+    def patch(self) -> int:
+        return self.clip.patch
+
+    def embed_text(
+        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
+    ) -> TextClassifier:
+        weight = self.clip.embed_words(vocabulary.queries, templates, cache=cache)
         return TextClassifier.of(vocabulary, weight, self.clip.logit_scale)
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:

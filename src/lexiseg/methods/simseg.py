@@ -51,7 +51,7 @@ from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
 from lexiseg.losses.contrastive import info_nce
 from lexiseg.refine.crf import dense_crf
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "loda_pool",
     "save",
     "similarity",
+    "traits",
     "word_masks",
 ]
 
@@ -118,11 +119,6 @@ class Config:
     tokenizer: str | None = None
     allow_pickle: bool = False
 
-    @property
-    def own_background(self) -> bool:
-        """By the authors' rule, what no class claims is the background."""
-        return self.rule == "simseg"
-
     def __post_init__(self) -> None:
         pixels.check(self.statistics)
         for name in ("image_k", "text_k", "text_length", "ranked_classes", "most_classes"):
@@ -131,6 +127,14 @@ class Config:
                 raise SettingError(f"{name} is {value}; give 1 or more")
         if self.closing < 1 or self.closing % 2 == 0:
             raise SettingError(f"closing is {self.closing}; give an odd number of pixels, or 1 for none")
+
+
+def traits(config: Config) -> Traits:
+    """The authors' rule ranks classes over the image and stretches each map between its extremes there; what no class
+    claims is the background.
+    """
+    own = config.rule == "simseg"
+    return Traits(whole_image=own, background="own" if own else "none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,29 +146,27 @@ class SimSegEmbedding(DenseEmbedding):
     """
 
     grid_fields: ClassVar[tuple[str, ...]] = ("features", "colours")
+    per_image: ClassVar[tuple[str, ...]] = ("image",)
 
     colours: Tensor
     image: Tensor
 
 
-class SimSeg(nn.Module):
+class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
     """Two towers whose tokens are pooled channel by channel."""
 
     def __init__(self, towers: TokenTowers, config: Config) -> None:
         super().__init__()
         self.towers: Any = towers
         self.config = config
-        self.text_cache: TextCache | None = None  # where to keep the words' vectors between runs; None: nowhere
+
+    @property
+    def traits(self) -> Traits:
+        return traits(self.config)
 
     @property
     def patch(self) -> int:
-        """Pixels per cell of the grid."""
         return int(self.towers.patch)
-
-    @property
-    def whole_image(self) -> bool:
-        """The rule ranks classes over the image, and stretches each map between its extremes there."""
-        return self.config.rule == "simseg"
 
     @property
     def logit_scale(self) -> Tensor:
@@ -187,12 +189,19 @@ class SimSeg(nn.Module):
         return loda_pool(tokens.vectors, config.text_k, mask=mask, k_of=config.text_k_of)
 
     @torch.no_grad()
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextClassifier:
+    def embed_text(
+        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
+    ) -> TextClassifier:
         """The sentences of one word are one batch, as released."""
         prompt = self.config.background_prompt
-        if self.whole_image and prompt and not vocabulary.background and prompt not in vocabulary.queries:
+        if (
+            self.traits.background == "own"
+            and prompt
+            and not vocabulary.background
+            and prompt not in vocabulary.queries
+        ):
             vocabulary = vocabulary.with_background([prompt])
-        vectors = self._word_vectors(vocabulary.queries, templates)
+        vectors = self._word_vectors(vocabulary.queries, templates, cache)
         weight = torch.stack([vectors[word] for word in vocabulary.queries])
         return TextClassifier.of(vocabulary, weight.to(self.towers.temperature.device), float(self.logit_scale))
 
@@ -200,12 +209,12 @@ class SimSeg(nn.Module):
         """The grid covers the image, padded with the mean colour at the right and bottom to whole patches."""
         tokens, grid = self._image_tokens(images)
         features = tokens[:, 1:].mT.reshape(len(tokens), -1, *grid)
-        colours = self._colours(images) if self.whole_image else features.new_empty(len(tokens), 0, *grid)
+        colours = self._colours(images) if self.config.rule == "simseg" else features.new_empty(len(tokens), 0, *grid)
         return SimSegEmbedding(features, colours, self._pool_image(tokens))
 
     def classify(self, embedding: SimSegEmbedding, classifier: TextClassifier) -> DenseLogits:
         cosines = similarity(embedding, classifier)  # [B, Q, h, w]
-        if not self.whole_image:
+        if self.config.rule == "dense":
             return DenseLogits(classifier.pool(cosines * classifier.scale), classifier.background)
         colours = functional.pixel_shuffle(embedding.colours.float().round(), self.patch)  # [B, 3, H, W]
         scores = _unit(embedding.image) @ classifier.weight.to(embedding.image).mT  # [B, Q]
@@ -215,9 +224,11 @@ class SimSeg(nn.Module):
         ]
         return DenseLogits(torch.stack(logits), background=True)
 
-    def _word_vectors(self, words: Iterable[str], templates: Sequence[str]) -> dict[str, Tensor]:
+    def _word_vectors(
+        self, words: Iterable[str], templates: Sequence[str], cache: TextCache | None
+    ) -> dict[str, Tensor]:
         """The unit vector [D] of each word, from the cache where it is known."""
-        config, cache = self.config, self.text_cache
+        config = self.config
         how = f"{config.pooling} {config.text_k} {config.text_k_of} {config.text_length}"
         key = TextCache.key(f"simseg {self.towers.text_digest()} {how}", templates) if cache else ""
         known = cache.read(key, words) if cache else {}

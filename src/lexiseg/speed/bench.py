@@ -262,7 +262,7 @@ class _Opened:
     """segmenter: as it was loaded, in fp32; the predictor has a copy."""
 
     case: Case
-    segmenter: Segmenter
+    segmenter: Segmenter[Any, Any]
     inference: Inference
     predictor: Predictor
 

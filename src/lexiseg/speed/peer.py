@@ -34,7 +34,7 @@ class Peer:
 
     def __init__(
         self,
-        segmenter: Segmenter,
+        segmenter: Segmenter[Any, Any],
         classifier: Any,
         inference: Inference,
         *,

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from lexiseg import catalog
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import ClipShape
+from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.vit_bert import VitBert, VitBertShape
 from lexiseg.encoders.wordpiece import LETTERS
 from lexiseg.errors import WeightsError
@@ -27,7 +28,7 @@ from lexiseg.vocabulary import Vocabulary
 __all__ = ["SHAPES", "load"]
 
 
-def load(model: Model) -> tuple[Segmenter, Inference]:
+def load(model: Model) -> tuple[Segmenter[Any, Any], Inference]:
     """As `catalog.load`, in fp32, but that nothing is downloaded: weights that are not here are replaced.
 
     Words of a model with random weights are random too. Raises as `catalog.load` does, and `WeightsError` for weights
@@ -37,9 +38,9 @@ def load(model: Model) -> tuple[Segmenter, Inference]:
     return _segmenter(module, variant, os.fspath(model.name)), variant.inference
 
 
-def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter:
+def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any, Any]:
     if variant.weights is not None and (variant.weights.startswith("asset:") or Path(variant.weights).exists()):
-        segmenter: Segmenter = module.load(variant)
+        segmenter: Segmenter[Any, Any] = module.load(variant)
         return segmenter
     shape = SHAPES.get(variant.weights or "")
     try:
@@ -64,11 +65,11 @@ def _random_towers(shape: ClipShape | VitBertShape) -> Clip | VitBert:
     return clip.half()
 
 
-def _with_random_words(segmenter: Any) -> Segmenter:
+def _with_random_words(segmenter: Any) -> Segmenter[Any, Any]:
     """A random text tower puts all words in nearly one place, where no class is ever ahead of another."""
     embed = segmenter.embed_text
 
-    def embed_text(vocabulary: Vocabulary, templates: Sequence[str]) -> Any:
+    def embed_text(vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None) -> Any:
         classifier = embed(vocabulary, templates)
         if not isinstance(classifier, TextClassifier):
             return classifier
@@ -76,7 +77,7 @@ def _with_random_words(segmenter: Any) -> Segmenter:
         return replace(classifier, weight=F.normalize(noise, dim=1).to(classifier.weight))
 
     segmenter.embed_text = embed_text
-    result: Segmenter = segmenter
+    result: Segmenter[Any, Any] = segmenter
     return result
 
 

@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, TextClassifier, Variant
+from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
 RGB = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "white": (1, 1, 1)}
@@ -27,14 +28,24 @@ class Config:
     delay: float = 0.0
 
 
-class Colours(nn.Module):
+def traits(config: Config) -> Traits:
+    return Traits()
+
+
+class Colours(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
+    patch = 1
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.colours = nn.Parameter(torch.eye(3))
         self.embedded = 0
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str]) -> TextClassifier:
+    @property
+    def traits(self) -> Traits:
+        return traits(self.config)
+
+    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: Any = None) -> TextClassifier:
         vectors = torch.tensor([RGB.get(word, RGB["white"]) for word in vocabulary.queries], dtype=torch.float32)
         weight = functional.normalize(vectors, dim=1)
         return TextClassifier.of(vocabulary, weight, self.config.scale * len(templates))
