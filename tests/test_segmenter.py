@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,51 @@ def test_a_dense_embedding_knows_its_grid() -> None:
 def test_how_to_treat_pictures_survives_json() -> None:
     inference = Inference(size=(224, 336), window=320, background_threshold=0.25)
     assert settings.from_json(Inference, settings.to_json(inference)) == inference
+
+
+OUT_OF_RANGE: list[tuple[str, Any]] = [
+    *((name, value) for name in ("window", "short_side", "long_side", "stride", "multiple") for value in (0, -3)),
+    ("size", (0, 32)),
+    ("size", (32, -1)),
+    ("background_threshold", 5),
+    ("background_threshold", -0.1),
+    ("background_threshold", float("nan")),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
+def test_values_out_of_range_are_refused_wherever_they_come_from(name: str, value: Any) -> None:
+    """In Python, as a setting, as the text of a command line, in a saved file: one sentence with the range."""
+    says = rf"^{name} must be .*(1 or more|0 to 1).*, got"
+    ways = (
+        lambda: Inference(**{name: value}),
+        lambda: catalog.resolve("maskclip/mini", **{name: value}),
+        lambda: catalog.resolve("maskclip/mini", **{name: json.dumps(value)}),
+        lambda: settings.from_json(Inference, {name: value}),
+    )
+    for way in ways:
+        with pytest.raises(SettingError, match=says):
+            way()
+
+
+@pytest.mark.parametrize("name", ["blend", "resample"])
+def test_a_choice_that_does_not_exist_names_those_that_do(name: str) -> None:
+    for way in (lambda: Inference(**{name: "foo"}), lambda: catalog.resolve("maskclip/mini", **{name: "foo"})):
+        with pytest.raises(SettingError, match=r"'?(features|bilinear)'? or .*foo|foo.*'(features|bilinear)' or "):
+            way()
+
+
+def test_a_stride_beyond_the_window_would_leave_gaps() -> None:
+    with pytest.raises(SettingError, match=r"stride must be window=64 or less, .* got 128"):
+        catalog.resolve("maskclip/mini", window=64, stride=128)
+    _, variant = catalog.resolve("maskclip/mini", window=224, stride=112)
+    assert (variant.inference.window, variant.inference.stride) == (224, 112)
+
+
+@pytest.mark.parametrize("given", [{"window": 64, "stride": 32}, {"stride": 32, "window": 64}])
+def test_a_window_and_its_stride_change_together(given: dict[str, int]) -> None:
+    wide = Inference(window=224, stride=112)
+    assert settings.change(wide, given) == Inference(window=64, stride=32)
 
 
 @pytest.mark.parametrize(

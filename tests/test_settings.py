@@ -166,6 +166,39 @@ def test_json_of_the_wrong_shape_is_a_setting_error(data: Any) -> None:
         settings.from_json(Recipe, data)
 
 
+@dataclass(frozen=True)
+class Range:
+    """Checks itself, as a whole."""
+
+    low: int = 0
+    high: int = 10
+
+    def __post_init__(self) -> None:
+        settings.require(self.low <= self.high, "low", f"at most {self.high}", self.low)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    first: Range = Range()
+
+
+@pytest.mark.parametrize("given", [{"low": 20, "high": 30}, {"high": 30, "low": 20}])
+def test_settings_that_go_together_are_changed_together(given: dict[str, int]) -> None:
+    assert settings.change(Range(), given) == Range(20, 30)
+    nested = {f"first.{key}": value for key, value in given.items()}
+    assert settings.change(Ranges(), nested) == Ranges(Range(20, 30))
+
+
+def test_what_a_dataclass_says_about_its_values_is_the_whole_message() -> None:
+    for way in (
+        lambda: settings.change(Range(), {"low": "20"}),
+        lambda: settings.change(Ranges(), {"first": {"low": 20}}),
+        lambda: settings.from_json(Ranges, {"first": {"low": 20}}),
+    ):
+        with pytest.raises(SettingError, match=r"^low must be at most 10, got 20$"):
+            way()
+
+
 @pytest.mark.parametrize("assignment", ["steps", "", "=5", " = 5"])
 def test_an_assignment_without_key_or_equals_is_refused(assignment: str) -> None:
     with pytest.raises(SettingError, match="write key=value"):

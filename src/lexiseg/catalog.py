@@ -170,14 +170,15 @@ def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
 
 def _apply(variant: Variant, changes: Mapping[str, Any]) -> Variant:
     """Each change goes to the config if it has that field, else to inference."""
+    given: dict[str, dict[str, Any]] = {"config": {}, "inference": {}}
     for key, value in one_input_size(changes).items():
         field = key.partition(".")[0]
-        for part in ("config", "inference"):
-            target = getattr(variant, part)
-            if field in {known.name for known in dataclasses.fields(target)}:
-                variant = dataclasses.replace(variant, **{part: settings.change(target, {key: value})})
+        for part, chosen in given.items():
+            if field in {known.name for known in dataclasses.fields(getattr(variant, part))}:
+                chosen[key] = value
                 break
         else:
             known = settings.names(variant.config) + settings.names(variant.inference)
             raise UnknownName("setting", key, known)
-    return variant
+    changed = {part: settings.change(getattr(variant, part), chosen) for part, chosen in given.items() if chosen}
+    return dataclasses.replace(variant, **changed)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.errors import SettingError
+from lexiseg.settings import require
 from lexiseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -248,20 +249,36 @@ class Inference:
     The size of the network's input: `size` if given, whatever the shape; else the image is scaled until its short side
     is `short_side`, or less if its long side would pass `long_side`; with `long_side` alone the long side gets it;
     with none of them it keeps its size. Both sides are then rounded to a multiple of `multiple`.
+
+    Raises `SettingError` for values that make no sense.
     """
 
     size: tuple[int, int] | None = None  # (height, width) in pixels
     short_side: int | None = None  # pixels
     long_side: int | None = None  # pixels
     multiple: int = 1  # pixels
-    resample: str = "bilinear"  # bilinear | bicubic
+    resample: Literal["bilinear", "bicubic"] = "bilinear"
     antialias: bool = True
     window: int | None = None  # pixels of the resized image; None: the whole image at once
-    stride: int | None = None  # pixels; None: half a window
-    blend: str = "features"  # features: windows become one embedding; logits: each is classified, then averaged
+    stride: int | None = None  # pixels, at most a window; None: half a window
+    # features: windows become one embedding; logits: each is classified, then averaged
+    blend: Literal["features", "logits"] = "features"
     templates: str = "imagenet80"  # a name of encoders/templates.py, or a file
     background_threshold: float | None = None  # posterior, 0-1: pixels whose winner is below it stay unlabelled
     refine: str | None = None  # a name of refine/
+
+    def __post_init__(self) -> None:
+        for name in ("short_side", "long_side", "multiple", "window", "stride"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, "1 or more (pixels)", value)
+        require(self.size is None or min(self.size) >= 1, "size", "two numbers of 1 or more (pixels)", self.size)
+        if self.window is not None and self.stride is not None:
+            allowed = f"window={self.window} or less, or pixels between two windows would never be seen"
+            require(self.stride <= self.window, "stride", allowed, self.stride)
+        for name, choices in (("resample", ("bilinear", "bicubic")), ("blend", ("features", "logits"))):
+            require(getattr(self, name) in choices, name, " or ".join(choices), getattr(self, name))
+        threshold = self.background_threshold
+        require(threshold is None or 0 <= threshold <= 1, "background_threshold", "a posterior, 0 to 1", threshold)
 
 
 def one_input_size(changes: Mapping[str, Any]) -> dict[str, Any]:

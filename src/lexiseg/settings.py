@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from lexiseg.errors import SettingError, UnknownName
 
-__all__ = ["change", "from_json", "names", "parse", "to_json"]
+__all__ = ["change", "from_json", "names", "parse", "require", "to_json"]
 
 Value = TypeVar("Value")
 
@@ -31,13 +31,22 @@ def parse(assignments: Iterable[str]) -> dict[str, str]:
     return settings
 
 
+def require(holds: bool, name: str, allowed: str, given: object) -> None:
+    """Raises `SettingError` where a value does not hold: "window must be 1 or more, got 0"."""
+    if not holds:
+        raise SettingError(f"{name} must be {allowed}, got {given!r}")
+
+
 def change(value: Value, settings: Mapping[str, Any]) -> Value:
-    """Returns `value`, a frozen dataclass, with `settings` applied; texts are read as the field's type."""
-    for key, given in settings.items():
-        if key not in (known := names(value)):
+    """Returns `value`, a frozen dataclass, with `settings` applied; texts are read as the field's type.
+
+    All of them together: what a dataclass checks in its `__post_init__` need not hold in between.
+    """
+    known = names(value)
+    for key in settings:
+        if key not in known:
             raise UnknownName("setting", key, known)
-        value = _change_one(value, key, given)
-    return value
+    return _change(value, settings, "")
 
 
 def names(value: object, prefix: str = "") -> list[str]:
@@ -63,18 +72,26 @@ def from_json(kind: type[Value], data: Mapping[str, Any]) -> Value:
     try:
         value = TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
+        _raise_own(error)
         raise SettingError(f"{kind.__name__} cannot be read: {_reason(error)}") from error
     _refuse_unknown(value, data)
     return value
 
 
-def _change_one(value: Value, key: str, given: object) -> Value:
-    name, _, rest = key.partition(".")
-    if rest:
-        inner = _change_one(getattr(value, name), rest, given)
-        return dataclasses.replace(value, **{name: inner})  # type: ignore[type-var]
-    kind = typing.get_type_hints(type(value))[name]
-    return dataclasses.replace(value, **{name: _read(kind, key, given)})  # type: ignore[type-var]
+def _change(value: Value, settings: Mapping[str, Any], prefix: str) -> Value:
+    """prefix: of the keys in messages, for a dataclass in another."""
+    kinds = typing.get_type_hints(type(value))
+    changed: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for key, given in settings.items():
+        name, _, rest = key.partition(".")
+        if rest:
+            inner.setdefault(name, {})[rest] = given
+        else:
+            changed[name] = _read(kinds[name], prefix + name, given)
+    for name, given in inner.items():
+        changed[name] = _change(changed.get(name, getattr(value, name)), given, f"{prefix}{name}.")
+    return dataclasses.replace(value, **changed)  # type: ignore[type-var]
 
 
 def _read(kind: Any, key: str, given: object) -> Any:
@@ -98,6 +115,7 @@ def _read(kind: Any, key: str, given: object) -> Any:
         try:
             value = adapter.validate_python(candidate)
         except ValidationError as error:
+            _raise_own(error)
             reason = reason or _reason(error)
             continue
         if isinstance(candidate, bool) and not isinstance(value, bool):
@@ -122,6 +140,14 @@ def _refuse_unknown(value: object, data: object, prefix: str = "") -> None:
     elif isinstance(value, (list, tuple)) and isinstance(data, (list, tuple)):
         for one, given in zip(value, data, strict=False):
             _refuse_unknown(one, given, prefix)
+
+
+def _raise_own(error: Any) -> None:
+    """Raises what a dataclass of ours said about its values, which pydantic would only quote."""
+    for each in error.errors():
+        found = each.get("ctx", {}).get("error")
+        if isinstance(found, SettingError):
+            raise found from error
 
 
 def _reason(error: Any) -> str:

@@ -8,6 +8,7 @@ import torch
 
 from lexiseg.errors import LexisegError
 from lexiseg.inference import embedding
+from lexiseg.inference.predictor import load
 from lexiseg.segmenter import DenseEmbedding
 
 from .fakes import WORDS, Colours, agreement, flag, predictor, truth
@@ -80,6 +81,14 @@ def test_numbers_that_no_precision_holds_are_an_error():
     segmenter.gain.data[:] = float("nan")
     with pytest.raises(LexisegError, match="damaged"):
         predictor(segmenter, dtype="auto").segment(flag(), WORDS)
+
+
+@pytest.mark.parametrize("changes", [{}, {"blend": "logits"}])
+def test_sizes_that_are_no_multiple_of_a_resnets_cells_are_labelled(changes):
+    model = load("maskclip/tiny-rn", device="cpu", dtype="fp32", short_side=70, window=64, multiple=1, **changes)
+    result = model.segment(flag(70, 115), "cat, dog")
+    assert result.labels.shape == (70, 115)
+    assert np.isfinite(result.scores).all()
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lexiseg.errors import SettingError
 from lexiseg.inference import preprocess
 from lexiseg.segmenter import Inference
 
@@ -98,11 +97,6 @@ def test_extreme_shapes_pass(shape):
     prepared = preprocess.prepare(photograph(*shape), inference)
     assert prepared.shape == (3, *preprocess.target_size(*shape, inference))
     assert prepared.dtype == torch.uint8
-
-
-def test_an_unknown_resampling_is_refused():
-    with pytest.raises(SettingError, match="lanczos"):
-        preprocess.resize(photograph(8, 8), (4, 4), Inference(resample="lanczos"))
 
 
 def test_an_array_that_cannot_be_written_is_read_without_a_warning() -> None:

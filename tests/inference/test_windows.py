@@ -112,6 +112,16 @@ def test_overlaps_favour_the_window_whose_middle_is_nearer():
     assert 0 < blended[4] < 0.5 < blended[7] < 1
 
 
+def test_a_tower_that_drops_the_rest_of_its_last_cell_leaves_no_gap():
+    """A ResNet gives floor(side / 32) cells; the last window of 36 pixels has one where two are needed."""
+    plan = boxes((64, 100), 64, 32, multiple=32)
+    views = [(box, DenseEmbedding(torch.ones(1, 3, box.size[0] // 32, box.size[1] // 32))) for box in plan]
+    assert [view.features.shape[-1] for _, view in views] == [2, 2, 1]
+    stitched = windows.stitch(views, (64, 100), 32)
+    assert stitched.features.shape == (1, 3, 2, 4)
+    assert torch.allclose(stitched.features, torch.ones(1, 3, 2, 4))
+
+
 def test_other_fields_are_averaged_or_kept_and_types_stay():
     def view(value: float) -> Rich:
         grid = torch.full((1, 2, 1, 1), value, dtype=torch.bfloat16)

@@ -12,7 +12,7 @@ import toy
 
 from lexiseg import catalog
 from lexiseg.errors import SettingError, UnknownName
-from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule, change, check, describe, differences
+from lexiseg.training.recipe import Group, Optimiser, Recipe, change, check, describe, differences
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,28 @@ def test_the_config_is_filled_in_from_the_variant_where_it_is_changed(monkeypatc
         ({"ema": 1.0}, "ema"),
         ({"clip": 0.0}, "clip"),
         ({"max_bad_fraction": 2.0}, "max_bad_fraction"),
-        ({"schedule": Schedule(warmup=1.5)}, "schedule.warmup"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(changes, named):
     with pytest.raises(SettingError, match=rf"^{named} is"):
         toy.recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optimiser.rate", -1),
+        ("optimiser.rate", "nan"),
+        ("optimiser.weight_decay", -0.1),
+        ("optimiser.betas", (0.9, 1.0)),
+        ("optimiser.momentum", 1),
+        ("schedule.warmup", 1.5),
+        ("schedule.floor", -0.1),
+    ],
+)
+def test_numbers_of_the_optimiser_out_of_range_are_refused_by_name(key, value):
+    with pytest.raises(SettingError, match=rf"^{key} must be .*, got"):
+        change(toy.recipe(), {key: value})
 
 
 def test_settings_that_exclude_each_other_are_refused():

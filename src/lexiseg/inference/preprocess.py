@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lexiseg.errors import SettingError
 from lexiseg.inference.upsample import Axis
 from lexiseg.segmenter import Inference
 
@@ -60,8 +59,6 @@ def resize(rgb: npt.NDArray[np.uint8], size: Size, inference: Inference) -> Tens
     With `antialias` the result is Pillow's to within two levels, nearly always none, in a tenth of the time; without,
     it is plain interpolation at the nearest pixels, as OpenCV does it and the released protocols were run.
     """
-    if inference.resample not in ("bilinear", "bicubic"):
-        raise SettingError(f"resample={inference.resample!r} is not known; choose bilinear or bicubic")
     # a view with channels last, which the kernel likes; torch warns of arrays that cannot be written (memory maps)
     pixels = torch.from_numpy(np.require(rgb, requirements="W")).permute(2, 0, 1)  # [3, H, W]
     if pixels.shape[1:] == size:

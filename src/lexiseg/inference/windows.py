@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lexiseg.inference.upsample import value_rows
@@ -140,7 +141,11 @@ class _Mean:
         self.weight = like.new_zeros((height, width), dtype=torch.float32)
 
     def add(self, features: Tensor, box: Box) -> None:
-        height, width = features.shape[-2:]
+        if not features.numel():  # of no channels
+            return
+        height, width = (math.ceil(side / self.patch) for side in box.size)
+        if features.shape[-2:] != (height, width):  # a tower that drops what is left of its last cell
+            features = F.interpolate(features.float(), (height, width), mode="bilinear", align_corners=False)
         top, left = box.top // self.patch, box.left // self.patch
         weight = _tent(height, features.device)[:, None] * _tent(width, features.device)
         place = (..., slice(top, top + height), slice(left, left + width))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,13 @@ class Optimiser:
     epsilon: float = 1e-8  # the same
     momentum: float = 0.9  # sgd
 
+    def __post_init__(self) -> None:
+        for name in ("rate", "weight_decay", "epsilon"):
+            value = getattr(self, name)
+            settings.require(0 <= value < math.inf, f"optimiser.{name}", "0 or more", value)
+        for name, value in (("betas", max(self.betas)), ("betas", min(self.betas)), ("momentum", self.momentum)):
+            settings.require(0 <= value < 1, f"optimiser.{name}", "0 or more and below 1", getattr(self, name))
+
 
 @dataclass(frozen=True)
 class Group:
@@ -38,6 +46,11 @@ class Group:
     weight_decay: float | None = None
     frozen: bool | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("rate", "weight_decay"):
+            value = getattr(self, name)
+            settings.require(value is None or 0 <= value < math.inf, f"groups.{name}", "0 or more", value)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -47,6 +60,12 @@ class Schedule:
     warmup: float = 0.0  # fraction of the steps, 0-1
     floor: float = 0.0  # fraction of the rate at the last step, 0-1
     power: float = 0.9  # poly
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "floor"):
+            value = getattr(self, name)
+            settings.require(0 <= value <= 1, f"schedule.{name}", "a fraction, 0 to 1", value)
+        settings.require(0 <= self.power < math.inf, "schedule.power", "0 or more", self.power)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +117,6 @@ class Recipe:
         _require(self, "clip", self.clip is None or self.clip > 0, "give a norm above 0, or none")
         _require(self, "max_bad_fraction", 0 <= self.max_bad_fraction <= 1, "give a fraction, 0 to 1")
         _require(self, "max_nonfinite", self.max_nonfinite >= 0, "give 0 or more")
-        _require(self, "schedule.warmup", 0 <= self.schedule.warmup <= 1, "give a fraction of the steps, 0 to 1")
 
 
 # changing these cannot change the weights that come out
