@@ -6,15 +6,26 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lexiseg.errors import OutputError
+from lexiseg.errors import LexisegError, OutputError
 
-__all__ = ["atomic", "cache_folder", "digest", "write_bytes", "write_text"]
+__all__ = ["atomic", "cache_folder", "digest", "local", "write_bytes", "write_text"]
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a drive of Windows has one letter; `Path` drops a slash
+
+
+def local(path: str | os.PathLike[str], error: type[LexisegError]) -> Path:
+    """The path; raises `error` for a URL, since lexiseg reads local files only."""
+    text = os.fspath(path)
+    if _URL.match(text) and not os.path.exists(text):  # noqa: PTH110 (false for names that are too long)
+        raise error(f"{text} is a URL, and lexiseg reads local files; download it first, and name the file")
+    return Path(text)
 
 
 @contextlib.contextmanager

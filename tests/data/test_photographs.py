@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lexiseg.data import finding
 from lexiseg.data import photographs as images
 from lexiseg.data.photographs import Photograph
 from lexiseg.errors import ImageError

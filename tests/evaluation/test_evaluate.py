@@ -102,7 +102,7 @@ def test_the_limit_spreads_images_over_the_split(tmp_path: Path) -> None:
 
 def test_an_image_that_cannot_be_read_ends_the_run(two: Path) -> None:
     (two / "images" / "two.png").write_bytes(b"no picture")
-    with pytest.raises(DataError, match=r"two cannot be scored: .*two\.png is broken"):
+    with pytest.raises(DataError, match=r"two cannot be scored: .*two\.png is not a photograph"):
         of(two)
 
 

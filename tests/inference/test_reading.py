@@ -30,8 +30,8 @@ def test_an_image_not_kept_is_decoded_small(tmp_path, monkeypatch):
     path = tmp_path / "large.jpg"
     Image.fromarray(flag(960, 1280)).save(path, quality=95, subsampling=0)
     decoded = []
-    pixels = Photograph.pixels
-    monkeypatch.setattr(Photograph, "pixels", lambda self, least=None: decoded.append(least) or pixels(self, least))
+    content = Photograph.content
+    monkeypatch.setattr(Photograph, "content", lambda self, least=None: decoded.append(least) or content(self, least))
     model = predictor(short_side=48)
     kept = model.segment(path, WORDS)
     light = model.segment(path, WORDS, keep_image=False)

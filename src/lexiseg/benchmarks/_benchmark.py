@@ -97,6 +97,7 @@ class Opened:
     subsets: class indices of "thing", "stuff", "seen", "unseen", "seen_thing" ..., those that are told apart.
     class_digest: hash of classes, words and background; two scores compare only where it is equal.
     options: the choice made for each option.
+    left_out: files that lie there and are not used, counted by reason; empty for none.
     """
 
     benchmark: Benchmark
@@ -110,6 +111,7 @@ class Opened:
     subsets: Mapping[str, tuple[int, ...]]
     class_digest: str
     options: Mapping[str, str]
+    left_out: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,7 +164,7 @@ def open(
     if wording is not None:
         benchmark = _reworded(benchmark, wording)
     split = _split(benchmark, split)
-    layout, listing = locate(benchmark, Path(root).expanduser(), split)
+    layout, listing = locate(benchmark, files.local(root, DataError).expanduser(), split)
     _require_files(benchmark, split, listing)
     found, background = _label_classes(benchmark, listing)
     vocabulary = _vocabulary(found, benchmark.unseen)
@@ -180,6 +182,7 @@ def open(
         subsets=_subsets(found, vocabulary.seen, background),
         class_digest=_digest(vocabulary, background),
         options={option: options.get(option, next(iter(choices))) for option, choices in benchmark.options.items()},
+        left_out=listing.left_out,
     )
 
 

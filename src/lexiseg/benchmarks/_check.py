@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lexiseg import files
 from lexiseg.benchmarks._benchmark import Benchmark, get
 from lexiseg.data.labelled.layouts import Layout, folder, missing
 from lexiseg.data.storage.stored import File
-from lexiseg.errors import DataError, UnknownName
+from lexiseg.errors import DataError, ImageError, UnknownName
 
 __all__ = ["Item", "Report", "check"]
 
@@ -39,6 +40,7 @@ class Report:
 
     layout: the form of the data that was found, or the one of which most is there.
     problems: what else is wrong, a sentence each.
+    left_out: files that lie there and are not used, counted by reason; empty for none.
     """
 
     benchmark: str
@@ -47,6 +49,7 @@ class Report:
     layout: str
     items: tuple[Item, ...]
     problems: tuple[str, ...]
+    left_out: str
     home: str
     obtain: str
     licence: str
@@ -69,6 +72,7 @@ class Report:
                 more = ", ..." if item.expected - item.found > len(item.missing) else ""
                 lines.append(f"          not there: {', '.join(item.missing)}{more}")
         lines += [f"  {problem}" for problem in self.problems]
+        lines += [f"  left out: {self.left_out}"] if self.left_out else []
         lines += [f"from      {self.home}", f"to get it {self.obtain}", f"licence   {self.licence}"]
         lines += ["the folder must look like this:", *(f"  {line}" for line in self.tree.splitlines())]
         return "\n".join(lines)
@@ -83,19 +87,20 @@ def check(benchmark: str, root: str | os.PathLike[str], *, split: str | None = N
     split = value.test if split is None else split
     if split not in value.release.splits:
         raise UnknownName(f"split of {benchmark}", split, value.release.splits)
-    place = Path(root).expanduser()
+    place = files.local(root, DataError).expanduser()
     layout = max(value.release.splits[split], key=lambda form: _share(form, place))
-    items, problems = _look(layout, place)
-    return _report(value, split, place, layout, items, problems)
+    items, problems, left_out = _look(layout, place)
+    return _report(value, split, place, layout, items, problems, left_out)
 
 
 def _share(layout: Layout, root: Path) -> float:
     return sum(part.find(root) is not None for part in layout.parts) / len(layout.parts)
 
 
-def _look(layout: Layout, root: Path) -> tuple[list[Item], list[str]]:
+def _look(layout: Layout, root: Path) -> tuple[list[Item], list[str], str]:
+    """Its parts, what is wrong with them, and what is not used."""
     if not root.is_dir():
-        return [], [f"{root} is no folder"]
+        return [], [f"{root} is not a folder"], ""
     items = []
     for part in layout.parts:
         at = part.find(root)
@@ -103,17 +108,17 @@ def _look(layout: Layout, root: Path) -> tuple[list[Item], list[str]]:
             files = layout.images if at is None and "{key}" in part.places[0] else 1
             items.append(Item(part.what, folder(at or part.places[0]), int(at is not None), files or 1))
     if any(not item.complete for item in items):
-        return items, []
+        return items, [], ""
     try:
         listing = layout.scan(root)
-    except DataError as error:
-        return items, [str(error)]
+    except (DataError, ImageError) as error:
+        return items, [str(error)], ""
     items.append(_files("photographs", [entry.photo for entry in listing.entries], root))
     items.append(_files("label maps", [entry.label.file for entry in listing.entries], root))
     problems = []
     if layout.images is not None and len(listing.entries) != layout.images:
         problems.append(f"the split has {len(listing.entries):,} images, the official one has {layout.images:,}")
-    return items, problems
+    return items, problems, listing.left_out
 
 
 def _files(what: str, files: Sequence[File], root: Path) -> Item:
@@ -129,7 +134,13 @@ def _where(files: Sequence[File], root: Path) -> str:
 
 
 def _report(
-    benchmark: Benchmark, split: str, root: Path, layout: Layout, items: Sequence[Item], problems: Sequence[str]
+    benchmark: Benchmark,
+    split: str,
+    root: Path,
+    layout: Layout,
+    items: Sequence[Item],
+    problems: Sequence[str],
+    left_out: str,
 ) -> Report:
     release = benchmark.release
     return Report(
@@ -139,6 +150,7 @@ def _report(
         layout=layout.about,
         items=tuple(items),
         problems=tuple(problems),
+        left_out=left_out,
         home=release.home,
         obtain=release.obtain,
         licence=release.licence,

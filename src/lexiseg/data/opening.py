@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lexiseg import files
 from lexiseg.data.loader import Loader, Source
 from lexiseg.errors import DataError
 
@@ -43,7 +44,7 @@ class Opening(ABC):
 
 
 def folder(place: str) -> Path:
-    path = Path(place).expanduser()
+    path = files.local(place, DataError).expanduser()
     if not path.is_dir():
         raise DataError(f"{path} is not a folder; give the one with the photographs")
     return path

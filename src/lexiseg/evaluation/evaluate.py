@@ -158,6 +158,8 @@ def _warnings(opened: Opened, counting: Counting, tallies: Tallies) -> list[str]
     found = []
     if tallies.skipped:
         found.append(f"{len(tallies.skipped)} images were skipped: {', '.join(sorted(tallies.skipped)[:5])}")
+    if opened.left_out:
+        found.append(f"files that were left out: {opened.left_out}")
     if counting.limit is not None and counting.limit < len(opened.samples):
         found.append(f"{counting.limit} of the {len(opened.samples)} images were looked at")
     if opened.background is not None and not tallies.confusion.counts[:, opened.background].any():

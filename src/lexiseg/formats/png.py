@@ -1,4 +1,6 @@
-"""Label maps as PNG files: run lengths of what differs from the pixel above or to the left.
+"""Writes label maps as PNG files, and reads the numbers that are stored in any.
+
+Written are run lengths of what differs from the pixel above or to the left.
 
 Pillow compresses label maps well, but with 16 bits a pixel it takes three times as long as zlib needs for the same
 bytes. This writes the two kinds of PNG that label maps are (PNG specification, 3rd edition): 8 bits with a palette, and
@@ -13,12 +15,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
+from PIL.PngImagePlugin import PngImageFile
 
-__all__ = ["encode"]
+__all__ = ["encode", "stored"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, INDEXED = 0, 3  # colour types, §11.2.1
 SUB, UP = 1, 2  # the filters that subtract the pixel to the left, and the one above, §9.2
+DEPTH_AT = 24  # the byte of a file that tells the bits of a sample, §11.2.1
 BLOCK = 1 << 20  # bytes that are filtered at a time
 
 
@@ -42,6 +46,22 @@ def encode(
     told = b"".join(_chunk(b"tEXt", f"{key}\0{text}".encode("latin-1")) for key, text in (texts or {}).items())
     pixels = b"".join(_compressed(labels))
     return SIGNATURE + _chunk(b"IHDR", header) + told + colours + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+
+
+def stored(picture: PngImageFile) -> npt.NDArray[np.uint8 | np.uint16]:
+    """The numbers that a grey or palette PNG stores [H, W], at whatever depth; the picture must not be decoded yet.
+
+    Pillow scales grey of 1, 2 and 4 bits to 0-255, by a whole number.
+    """
+    assert picture.fp is not None, "decoded already"
+    place = picture.fp.tell()
+    picture.fp.seek(DEPTH_AT)
+    (depth,) = picture.fp.read(1)
+    picture.fp.seek(place)
+    ids: npt.NDArray[np.uint8 | np.uint16] = np.array(picture)
+    if picture.mode == "1":
+        return ids.astype(np.uint8)  # false and true
+    return ids // np.uint8(255 // (2**depth - 1)) if picture.mode == "L" and depth < 8 else ids
 
 
 def _compressed(labels: npt.NDArray[np.uint8 | np.uint16]) -> Iterator[bytes]:

@@ -57,7 +57,10 @@ class Embedder:
         for picture, plan in zip(pictures, plans, strict=True):
             own, joined = self._join(itertools.islice(views, len(plan)), len(plan), picture.resized)
             pixels = picture.pixels if keep_pixels else None
-            yield Embedded(picture.name, picture.size, picture.resized, own, joined, pixels, picture.image)
+            yield Embedded(
+                picture.name, picture.size, picture.resized, own, joined, pixels, picture.image, picture.valid,
+                picture.notes,
+            )  # fmt: skip
 
     def _plan(self, resized: tuple[int, int]) -> list[Box]:
         window, stride = self.inference.window, self.inference.stride

@@ -38,6 +38,8 @@ class Embedded:
     joined: there is one view, of the whole picture, whose logits may go straight to the photograph's size.
     pixels: uint8 [3, *resized] for a refiner, else None.
     image: RGB [*size, 3], for results to draw on; None where nobody asked to keep it.
+    valid: which pixels of the photograph are there [*size]; None where all are. The others stay unlabelled.
+    notes: a sentence each on what had to be decided to read it.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Embedded:
     joined: bool
     pixels: Tensor | None = None
     image: npt.NDArray[np.uint8] | None = None
+    valid: npt.NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,15 @@ class Labeller:
     refine: Refine | None = None
 
     def label(self, embedded: Embedded) -> Decoded:
-        """The label map at the photograph's own size."""
+        """The label map at the photograph's own size; pixels that are not there are unlabelled, with score 0."""
+        decoded = self._label(embedded)
+        if embedded.valid is not None:
+            decoded.labels[~embedded.valid] = np.iinfo(decoded.labels.dtype).max
+            if decoded.scores is not None:
+                decoded.scores[~embedded.valid] = 0
+        return decoded
+
+    def _label(self, embedded: Embedded) -> Decoded:
         if not embedded.joined:
             return self._windows(embedded)
         ((_, embedding),) = embedded.views

@@ -104,7 +104,8 @@ class Predictor:
         """Labels every pixel of `image` with one of `words`, at the photograph's own size.
 
         image: a path, bytes, a binary file, a Pillow image, an array [H, W, 3], or a `Photograph` that was opened with
-            another limit on its pixels.
+            another limit on its pixels. Samples wider than 8 bits are brought to 8 by the rule of `Photograph.open`;
+            fully transparent pixels stay unlabelled. `warnings` says where either was done.
         background: words for everything else, whose pixels stay unlabelled; None keeps those of the vocabulary.
         threshold: posterior, 0-1; pixels whose winner is below it stay unlabelled. None is the model's own rule.
         scores: whether the posterior of each pixel's winner is wanted.
@@ -212,7 +213,7 @@ class Predictor:
         )
         decoded = labeller.label(embedded)
         facts = {**self.settings, "threshold": labeller.own_threshold if threshold is None else threshold}
-        warnings = self.familiar.warnings(vocabulary.queries) if self.familiar else ()
+        warnings = (*(self.familiar.warnings(vocabulary.queries) if self.familiar else ()), *embedded.notes)
         return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, warnings, embedded.image)
 
 

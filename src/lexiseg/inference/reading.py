@@ -19,6 +19,10 @@ from lexiseg.segmenter import Inference
 
 __all__ = ["Picture", "read", "read_ahead"]
 
+BLACK = "every pixel is black, so its labels mean nothing"
+ONE_COLOUR = "every pixel has the same colour, so its labels mean nothing"
+NEARLY_BLACK = "it is nearly black, so its labels mean little"
+DARK = 16  # levels of 255: the brightest pixel of a picture that is nearly black is below
 DRAFT = 2  # a JPEG is decoded at no less than this many times the size the network sees
 
 
@@ -29,12 +33,16 @@ class Picture:
     size: (height, width) of the photograph.
     pixels: uint8 [3, h, w].
     image: the photograph itself, RGB [H, W, 3], where it was to be kept.
+    valid: which of its pixels are there [H, W]; None where all are.
+    notes: a sentence each on what had to be decided to read it, and on pictures that show nothing.
     """
 
     name: str
     size: tuple[int, int]
     pixels: Tensor
     image: npt.NDArray[np.uint8] | None
+    valid: npt.NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def resized(self) -> tuple[int, int]:
@@ -47,8 +55,18 @@ def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Pictu
     resized = preprocess.target_size(*photo.size, inference)
     # a reduced JPEG is smoothed as it is decoded, which is not what a protocol without antialiasing saw
     reduce = inference.antialias and not keep_image
-    rgb = photo.pixels((DRAFT * resized[0], DRAFT * resized[1]) if reduce else None)
-    return Picture(photo.name, photo.size, preprocess.resize(rgb, resized, inference), rgb if keep_image else None)
+    content = photo.content((DRAFT * resized[0], DRAFT * resized[1]) if reduce else None)
+    pixels = preprocess.resize(content.rgb, resized, inference)
+    notes = tuple(f"{photo.name}: {note}" for note in (*content.notes, *_nothing_to_see(pixels)))
+    return Picture(photo.name, photo.size, pixels, content.rgb if keep_image else None, content.valid, notes)
+
+
+def _nothing_to_see(pixels: Tensor) -> tuple[str, ...]:
+    """A note on a picture [3, h, w] that is of one colour or nearly black."""
+    brightest = int(pixels.max())
+    if bool((pixels == pixels[:, :1, :1]).all()):
+        return (BLACK if brightest == 0 else ONE_COLOUR,)
+    return (NEARLY_BLACK,) if brightest < DARK else ()
 
 
 def read_ahead(

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from lexiseg.data.labelled.dense import DenseAugmentation, DenseSource
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers, folder
-from lexiseg.data.storage.images import IMAGE_SUFFIXES, read_rgb
-from lexiseg.errors import DataError
+from lexiseg.data.storage.images import pictures_below, read_rgb
 
 __all__ = ["PhotographData"]
 
@@ -29,7 +28,7 @@ class PhotographData(Opening):
     workers: Workers = _WORKERS
 
     def source(self) -> Source:
-        pictures = [_Photograph(path) for place in self.places for path in _photographs(folder(place))]
+        pictures = [_Photograph(path) for place in self.places for path in pictures_below(folder(place))]
         return DenseSource((), self.augmentation, unlabelled=pictures)
 
 
@@ -43,10 +42,3 @@ class _Photograph:
 
     def image(self) -> NDArray[np.uint8]:
         return np.asarray(read_rgb(self.path))
-
-
-def _photographs(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise DataError(f"{folder} holds no pictures; they end in {', '.join(IMAGE_SUFFIXES)}")
-    return found

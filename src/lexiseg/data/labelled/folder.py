@@ -3,7 +3,7 @@
     classes.json    ["road", "car|automobile"]                          ids are places in the list, from 0
                     {"7": "road", "12": ["car", "automobile"]}          id -> name, or name and synonyms
                     {"classes": [{"id": 7, "name": "road", "synonyms": ["street"], "thing": false}], "ignore": 255}
-    masks           PNGs of ids, 8 bits (255 is ignored) or 16 bits (65535 is)
+    masks           PNGs of ids, up to 8 bits (255 is ignored) or 16 bits (65535 is)
 
 In a shard, a sample is `KEY.jpg` (or jpeg, webp, image.png) with `KEY.png` (or mask.png). A class called "background"
 is what everything that is no other class counts as.
@@ -11,57 +11,55 @@ is what everything that is no other class counts as.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lexiseg.data import finding
+from lexiseg.data.finding import Found, LeftOut
 from lexiseg.data.labelled.labels import Png
-from lexiseg.data.labelled.layouts import Entry, LabelClass, Listing, Part, walk
+from lexiseg.data.labelled.layouts import Entry, LabelClass, Listing, Part
 from lexiseg.data.labelled.official import Release
+from lexiseg.data.pictures.files import KINDS
 from lexiseg.data.storage.stored import TarMember, members
 from lexiseg.errors import DataError
 
 __all__ = ["FOLDER", "Folder", "Shards", "parse_classes"]
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SHARD_PHOTOS = ("jpg", "jpeg", "webp", "image.png")
 SHARD_MASKS = ("mask.png", "png")
 IGNORE = (255, 65535)
 LARGEST_ID = 65534
+WITHOUT = "without a label map"
 
 _CLASSES = Part("classes.json", ("classes.json",))
 
 
 @dataclass(frozen=True)
 class Folder:
-    """`masks/KEY.png` with `images/KEY.jpg` (or png, webp ...); KEY may lead into folders."""
+    """`masks/KEY.png` with `images/KEY.jpg` (or png, webp ...), in any case; KEY may lead into folders."""
 
     about: str = "images/ and masks/"
     images: int | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        places = tuple(f"images/{{key}}{ending}" for suffix in PHOTO_SUFFIXES for ending in (suffix, suffix.upper()))
+        places = tuple(f"images/{{key}}{suffix}" for suffix in KINDS)
         return (_CLASSES, Part("photographs", places), Part("label maps", ("masks/{key}.png",)))
 
     def scan(self, root: Path) -> Listing:
         for part in self.parts:
             part.need(root)
-        photos: dict[str, Path] = {}
-        for place in self.parts[1].places:
-            for key in walk(root, place):
-                path = root / place.replace("{key}", key)
-                if photos.setdefault(key, path) != path:
-                    raise DataError(f"{photos[key]} and {path} have the same name; keep one of them")
-        keys = sorted(walk(root, "masks/{key}.png"))
+        images = root / "images"
+        photos, left_out = _photographs(images)
+        masks = _by_key(root / "masks", _masks(root / "masks"))
         # a photograph that is not there is named as if it were a JPEG, which it most often is
-        entries = [
-            Entry(key, photos.get(key, root / "images" / f"{key}.jpg"), Png(root / "masks" / f"{key}.png"))
-            for key in keys
-        ]
-        return _listing(root, entries)
+        entries = [Entry(key, photos.get(key, images / f"{key}.jpg"), Png(masks[key])) for key in sorted(masks)]
+        left_out += [LeftOut(photos[key], WITHOUT) for key in photos if key not in masks]
+        return dataclasses.replace(_listing(root, entries), left_out=Found((), tuple(left_out)).summary)
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,32 @@ masks/a.png ...         8-bit ids with 255 ignored, or 16-bit ids with 65535 ign
 or, in place of the two folders,
 shard-000.tar ...       a.jpg, a.png, b.jpg, b.png ...""",
 )
+
+
+def _photographs(folder: Path) -> tuple[dict[str, Path], list[LeftOut]]:
+    """The photographs by key, and the other pictures.
+
+    Those that cannot be read here count as photographs: reading one says which package is missing.
+    """
+    found = finding.in_folder(folder)
+    unread = [one for one in found.left_out if one.path.suffix.lower() in KINDS and one.reason != finding.HIDDEN]
+    others = [one for one in found.left_out if one not in unread]
+    return _by_key(folder, [one.path for one in unread]) | _by_key(folder, found.photographs), others
+
+
+def _by_key(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by their path below the folder without its suffix; raises `DataError` where two have the same."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        key = path.relative_to(folder).with_suffix("").as_posix()
+        if found.setdefault(key, path) != path:
+            raise DataError(f"{found[key]} and {path} have the same name; keep one of them")
+    return found
+
+
+def _masks(folder: Path) -> Iterator[Path]:
+    for parent, names in finding.walk(folder):
+        yield from (parent / name for name in names if name.lower().endswith(".png") and not name.startswith("."))
 
 
 def _shard_entries(shard: Path) -> list[Entry]:

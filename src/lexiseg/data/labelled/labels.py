@@ -18,9 +18,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
+from lexiseg.data.pictures.files import header
 from lexiseg.data.storage.stored import File, TarMember, read
-from lexiseg.errors import DataError
+from lexiseg.errors import DataError, ImageError
+from lexiseg.formats.png import stored
 
 __all__ = [
     "AdeObjects",
@@ -34,11 +37,13 @@ __all__ = [
     "RedGreen",
     "SlowLabel",
     "open_picture",
+    "read_ids",
     "stamp",
 ]
 
 Ids = npt.NDArray[Any]  # [H, W], some integer type, never negative
 
+MAX_PIXELS = 1_000_000_000  # of a label map
 BROKEN = (OSError, SyntaxError, ValueError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -70,18 +75,12 @@ class SlowLabel(ABC):
 
 @dataclass(frozen=True)
 class Png:
-    """Grey or palette PNG, 8 or 16 bits: the value, or the place in the palette, is the id."""
+    """Grey or palette PNG of 1, 2, 4, 8 or 16 bits: the stored value, or the place in the palette, is the id."""
 
     file: File
 
     def ids(self) -> Ids:
-        picture = open_picture(self.file)
-        if picture.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
-            raise DataError(
-                f"{self.file} is a {picture.mode} picture, not a label map; it must be a grey or palette PNG of ids"
-            )
-        ids = np.asarray(picture)
-        return ids.astype(np.uint16) if ids.dtype.kind == "i" else ids.astype(np.uint8) if ids.dtype == bool else ids
+        return read_ids(read(self.file), str(self.file))
 
 
 @dataclass(frozen=True)
@@ -209,14 +208,39 @@ class Drawn(SlowLabel):
         return mask
 
 
-def open_picture(file: File) -> Image.Image:
-    """A decoded picture; raises `DataError` where the file is missing, cut off or no picture."""
-    content = read(file)
+def read_ids(content: bytes, name: str) -> Ids:
+    """The ids in a PNG [H, W], uint8 or uint16: the numbers that are stored, at whatever depth.
+
+    name: what errors call it. Raises `DataError` for a file that is broken or holds anything but grey or palette.
+    """
+    picture = _open(content, name)
+    if not isinstance(picture, PngImageFile):
+        raise DataError(f"{name} is a {picture.format} file, whatever it is called; label maps must be saved as PNG")
+    if picture.mode not in ("1", "L", "P", "I;16"):
+        raise DataError(f"{name} is a {picture.mode} picture, not a label map; it must be a grey or palette PNG of ids")
     try:
-        picture = Image.open(io.BytesIO(content))
+        return stored(picture)
+    except BROKEN as error:
+        raise DataError(f"{name} is broken: {error}; unpack or copy it again") from error
+
+
+def open_picture(file: File) -> Image.Image:
+    """A decoded picture; raises `DataError` where the file is missing, cut off or not a picture."""
+    picture = _open(read(file), str(file))
+    try:
         picture.load()
     except BROKEN as error:
-        raise DataError(f"{file} is broken or no picture: {error}; unpack or copy it again") from error
+        raise DataError(f"{file} is broken: {error}; unpack or copy it again") from error
+    return picture
+
+
+def _open(content: bytes, name: str) -> Image.Image:
+    try:
+        picture = header(name, io.BytesIO(content))
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    if picture.width * picture.height > MAX_PIXELS:
+        raise DataError(f"{name} has {picture.width} x {picture.height} pixels, over {MAX_PIXELS:,}; scale it down")
     return picture
 
 

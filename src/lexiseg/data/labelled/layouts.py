@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lexiseg.data import finding
 from lexiseg.data.labelled.labels import Label, MatSbd, Png
 from lexiseg.data.storage.stored import File
 from lexiseg.errors import DataError
@@ -52,6 +53,7 @@ class Listing:
     ids: which of a class's ids these files use.
     classes: what the release itself says its classes are; empty where a file of `benchmarks/classes` says it.
     occurring: raw ids that occur in the split; None where only the label maps tell.
+    left_out: what else lies there and is not used, counted by reason; empty for nothing.
     """
 
     entries: Sequence[Entry]
@@ -61,6 +63,7 @@ class Listing:
     classes: tuple[LabelClass, ...] = ()
     occurring: frozenset[int] | None = None
     upright: bool = False  # photographs are turned as their EXIF says
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,20 +193,25 @@ def folder(place: str) -> str:
     return place.partition("{key}")[0].rpartition("/")[0] or "." if "{key}" in place else place
 
 
-def walk(root: Path, place: str) -> Iterator[str]:
+def walk(root: Path, place: str, *, any_case: bool = False) -> Iterator[str]:
     """The keys of the files that a pattern matches, in no order; dot files are left out.
 
     They may lead into folders, except where the pattern has none of its own: the root may hold anything.
+    any_case: whether "a.JPG" matches a pattern that ends in ".jpg".
     """
     before, _, suffix = place.partition("{key}")
     base = root / before
-    for parent, folders, names in os.walk(base, followlinks=True):
-        folders[:] = [name for name in folders if before and not name.startswith(".")]
-        inside = Path(parent).relative_to(base).as_posix()
+    if not base.is_dir():
+        return
+    for parent, names in finding.walk(base):
+        inside = parent.relative_to(base).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
         for name in names:
-            if name.endswith(suffix) and not name.startswith(".") and len(name) > len(suffix):
+            ends = name.lower().endswith(suffix.lower()) if any_case else name.endswith(suffix)
+            if ends and not name.startswith(".") and len(name) > len(suffix):
                 yield prefix + name[: -len(suffix)]
+        if not before:
+            return
 
 
 def read_list(path: Path) -> list[str]:
@@ -223,7 +231,7 @@ def read_list(path: Path) -> list[str]:
 def _exists(root: Path, place: str) -> bool:
     if "{key}" not in place:
         return (root / place).is_file()
-    return next(walk(root, place), None) is not None
+    return next(walk(root, place, any_case=True), None) is not None
 
 
 def _at(root: Path, place: str, key: str) -> Path:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ImageOps
 
-from lexiseg.data.labelled.labels import Ids, Label, open_picture
-from lexiseg.data.storage.stored import File
-from lexiseg.errors import DataError
+from lexiseg.data.labelled.labels import MAX_PIXELS, Ids, Label
+from lexiseg.data.photographs import Content, Photograph
+from lexiseg.data.storage.stored import File, read
+from lexiseg.errors import DataError, ImageError
 
 __all__ = ["IdTable", "Sample", "ignore_value"]
 
@@ -81,21 +81,32 @@ class Sample:
 
     def image(self) -> npt.NDArray[np.uint8]:
         """RGB [H, W, 3]; raises `DataError` for a file that is missing or broken."""
-        picture = open_picture(self.photo)
-        if self.upright:
-            picture = ImageOps.exif_transpose(picture)
-        return np.asarray(picture.convert("RGB"))
+        return self.content().rgb
+
+    def content(self) -> Content:
+        """The photograph as `Photograph.content` gives it; raises as `image` does."""
+        data, name = read(self.photo), str(self.photo)
+        try:
+            return Photograph.open(data, name=name, max_pixels=MAX_PIXELS, upright=self.upright).content()
+        except ImageError as error:
+            raise DataError(str(error)) from error
 
     def truth(self) -> Truth:
         """Class indices [H, W], 255 or 65535 (`table.ignore`) where nothing is scored; raises as `image` does."""
         return self.table(self.label.ids(), self.label)
 
     def read(self) -> tuple[npt.NDArray[np.uint8], Truth]:
-        """Both; raises `DataError` too where their sizes differ."""
-        image, truth = self.image(), self.truth()
+        """Both; pixels that are fully transparent in the photograph are not scored.
+
+        Raises `DataError` too where their sizes differ.
+        """
+        content, truth = self.content(), self.truth()
+        image = content.rgb
         if image.shape[:2] != truth.shape:
             raise DataError(
                 f"{self.photo} is {image.shape[1]}x{image.shape[0]} pixels and its label map {self.label.file} is "
                 f"{truth.shape[1]}x{truth.shape[0]}; they must be of one size, take both from the same release"
             )
+        if content.valid is not None:
+            truth[~content.valid] = self.table.ignore
         return image, truth

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
+from lexiseg.data.labelled.labels import read_ids
+from lexiseg.data.pictures.files import header
 from lexiseg.data.storage.images import read_rgb
 from lexiseg.data.storage.pixels import Pixels, file_hash, keep_pixels
 from lexiseg.data.storage.shards import Shard, find_shards, parse_object
@@ -139,9 +140,8 @@ def _read_classes(path: Path) -> tuple[MaskedClass, ...]:
 
 def _facts(shard: Shard, at: int) -> _Facts:
     content = parse_object(shard.need(at, 2))
-    with Image.open(io.BytesIO(shard.need(at, 1))) as labels:
-        size = (labels.height, labels.width)
-    return _Facts(shard.key(at), tuple(content.get("captions") or ()), size)
+    labels = header(f"{shard.path}:{shard.key(at)}.png", io.BytesIO(shard.need(at, 1)))
+    return _Facts(shard.key(at), tuple(content.get("captions") or ()), (labels.height, labels.width))
 
 
 def _decode(where: Sequence[tuple[Shard, int]], classes: Sequence[MaskedClass]) -> Iterator[Pixels]:
@@ -151,8 +151,8 @@ def _decode(where: Sequence[tuple[Shard, int]], classes: Sequence[MaskedClass]) 
     for shard, at in where:
         try:
             image = np.asarray(read_rgb(shard.need(at, 0)))
-            labels = table[np.asarray(Image.open(io.BytesIO(shard.need(at, 1))))]
-        except (BadSample, OSError) as error:
+            labels = table[read_ids(shard.need(at, 1), "its label map")]
+        except (BadSample, DataError) as error:
             raise DataError(f"{shard.key(at)} in {shard.path} cannot be read: {error}; copy it again") from error
         if image.shape[:2] != labels.shape:
             raise DataError(f"{shard.key(at)}: the photograph is {image.shape[:2]}, its labels {labels.shape}")

@@ -11,8 +11,9 @@ from typing import Any
 
 from PIL import Image
 
+from lexiseg import files
 from lexiseg.data.pairs.pairs import Pairs, locate
-from lexiseg.data.storage.images import IMAGE_SUFFIXES, read_rgb
+from lexiseg.data.storage.images import pictures_below, read_rgb
 from lexiseg.data.storage.shards import CAPTION, IMAGE, Shard, find_shards, parse_object
 from lexiseg.data.storage.texts import Texts
 from lexiseg.errors import BadSample, DataError, MissingDependency
@@ -47,7 +48,7 @@ def open_pairs(
     """
     if str(place).startswith("hub:"):
         return hub_pairs(str(place)[4:], image_column=image_column, caption_column=caption_column)
-    path = Path(place).expanduser()
+    path = files.local(place, DataError).expanduser()
     if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
         return ShardPairs(path)
     if path.is_dir():
@@ -152,10 +153,8 @@ class FilePairs:
 
 def folder_pairs(root: Path) -> FilePairs:
     """Every picture under a folder, with the .txt or .json of the same name beside it."""
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise DataError(f"{root} holds no pictures; they end in {', '.join(IMAGE_SUFFIXES)}")
-    return FilePairs(root, ((path.relative_to(root).as_posix(), ()) for path in found), kind="folder")
+    names = (path.relative_to(root).as_posix() for path in pictures_below(root))
+    return FilePairs(root, ((name, ()) for name in names), kind="folder")
 
 
 def listed_pairs(

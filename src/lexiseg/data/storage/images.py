@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from PIL import Image
 
-from lexiseg.data.photographs import SUFFIXES, Photograph
-from lexiseg.errors import BadSample, ImageError
+from lexiseg.data import finding
+from lexiseg.data.photographs import Photograph
+from lexiseg.data.pictures.files import SUFFIXES
+from lexiseg.errors import BadSample, DataError, ImageError
 
-__all__ = ["IMAGE_SUFFIXES", "read_rgb"]
+__all__ = ["pictures_below", "read_rgb"]
 
-IMAGE_SUFFIXES = tuple(sorted(SUFFIXES))
+_logger = logging.getLogger(__name__)
 
 
 def read_rgb(file: bytes | Path) -> Image.Image:
@@ -22,3 +25,20 @@ def read_rgb(file: bytes | Path) -> Image.Image:
         return Image.fromarray(Photograph.open(file).pixels())
     except ImageError as error:
         raise BadSample("broken image", str(error)) from error
+
+
+def pictures_below(folder: Path) -> tuple[Path, ...]:
+    """Every picture of a folder and the folders inside, sorted; what is left out is logged by reason.
+
+    Raises `DataError` where there is none, or where a folder cannot be read.
+    """
+    try:
+        found = finding.in_folder(folder)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    if not found.photographs:
+        rest = f"; left out: {found.summary}" if found.left_out else ""
+        raise DataError(f"{folder} holds no pictures; they end in {', '.join(SUFFIXES)}{rest}")
+    if found.left_out:
+        _logger.warning("left out of %s: %s", folder, found.summary)
+    return found.photographs
