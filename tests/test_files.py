@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lexiseg import files
-from lexiseg.errors import OutputError
+from lexiseg.errors import DataError, OutputError
 
 
 def full_disk(*_: object) -> None:
@@ -108,3 +108,22 @@ def test_two_writers_leave_one_whole_file_and_readers_see_nothing_else(tmp_path:
     while any(writer.is_alive() for writer in writers):
         assert path.read_bytes() in contents
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("text", ["https://example.com/a", "s3://bucket/a", Path("https://example.com/a")])
+def test_a_url_is_not_a_local_path(text: str | Path) -> None:
+    said = r"^(https://example.com|s3://bucket)/a is a URL, and lexiseg reads local files; download it first"
+    with pytest.raises(DataError, match=said):
+        files.local(text, DataError)
+
+
+@pytest.mark.parametrize("text", ["a.jpg", "/a/b.jpg", "C:/a.jpg", "a:b", "~/x", "x" * 5000])
+def test_any_other_path_is_local(text: str) -> None:
+    assert files.local(text, DataError) == Path(text)
+
+
+def test_a_folder_that_looks_like_a_url_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "set:").mkdir()
+    (tmp_path / "set:" / "a").touch()
+    assert files.local("set:/a", DataError) == Path("set:/a")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hand_made import GREY, PALETTE, chunk, png
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -209,6 +210,15 @@ def test_a_large_vocabulary_is_saved_as_a_16_bit_grey_png(tmp_path: Path) -> Non
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.mode == "I;16"
         assert np.array_equal(np.asarray(picture), result.labels)
+
+
+@pytest.mark.parametrize(("bits", "colour"), [(2, GREY), (4, GREY), (4, PALETTE), (8, GREY)])
+def test_a_label_map_that_another_tool_made_smaller_is_loaded(tmp_path: Path, bits: int, colour: int) -> None:
+    result = Segmentation(np.array([[0, 1, 2, 3]], np.uint8), None, WORDS)
+    result.save(tmp_path / "a.png")
+    colours = chunk(b"PLTE", bytes(3 * 2**bits)) if colour == PALETTE else b""
+    (tmp_path / "a.png").write_bytes(png(result.labels, bits, colour, colours))
+    assert Segmentation.load(tmp_path / "a.png").labels.tolist() == [[0, 1, 2, 3]]
 
 
 def test_a_label_map_is_about_as_small_as_with_zlibs_default(tmp_path: Path) -> None:

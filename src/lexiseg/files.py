@@ -23,8 +23,9 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a drive of Windows has one 
 def local(path: str | os.PathLike[str], error: type[LexisegError]) -> Path:
     """The path; raises `error` for a URL, since lexiseg reads local files only."""
     text = os.fspath(path)
-    if _URL.match(text) and not os.path.exists(text):  # noqa: PTH110 (false for names that are too long)
-        raise error(f"{text} is a URL, and lexiseg reads local files; download it first, and name the file")
+    if (url := _URL.match(text)) and not os.path.exists(text):  # noqa: PTH110 (false for names that are too long)
+        whole = f"{url[1]}://{text[url.end() :].lstrip('/')}"
+        raise error(f"{whole} is a URL, and lexiseg reads local files; download it first, and name the file")
     return Path(text)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lexiseg import catalog
 from lexiseg.benchmarks._check import check
-from lexiseg.errors import UnknownName
+from lexiseg.errors import DataError, UnknownName
 
 VOC = [[0, 1, 255]]
 
@@ -53,6 +53,24 @@ def test_a_folder_of_ones_own_is_complete_with_any_number(data: Path) -> None:
     report = check("folder", data)
     assert report.complete
     assert "complete" in str(report)
+
+
+def test_what_is_not_used_is_counted(data: Path) -> None:
+    for name in ("a", "b"):
+        trees.photo(data / "images" / f"{name}.jpg", VOC)
+    (data / "images" / "c.nef").touch()
+    trees.png(data / "masks" / "a.png", VOC)
+    trees.write_json(data / "classes.json", ["road", "car"])
+    report = check("folder", data)
+    assert report.complete
+    assert report.left_out == "1 camera raw (convert to JPEG or PNG), 1 without a label map"
+    assert f"left out: {report.left_out}" in str(report)
+    assert report.to_json()["left_out"] == report.left_out
+
+
+def test_a_url_is_not_a_folder() -> None:
+    with pytest.raises(DataError, match=r"https://example.com/d is a URL, and lexiseg reads local files"):
+        check("folder", "https://example.com/d")
 
 
 def test_the_form_of_which_most_is_there_is_reported(data: Path) -> None:

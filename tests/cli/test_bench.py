@@ -42,8 +42,8 @@ def test_json_is_one_document_and_the_file_has_the_same(tmp_path: Path, capsys: 
     ("options", "said"),
     [
         (["--classes", "two"], "--classes 'two' is no list"),
-        (["--size", "0"], "size=0"),
-        (["--images", "0"], "repeats=0"),
+        (["--size", "0"], "--size 0"),
+        (["--images", "0"], "--images 0"),
         (["--set", "short_side=many"], "short_side"),
     ],
 )

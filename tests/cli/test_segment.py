@@ -159,7 +159,8 @@ def test_results_are_not_taken_for_photographs(
     captured = capsys.readouterr()
     found = {Path(result["photo"]).name for result in json.loads(captured.out)["results"]}
     assert found == {"one.png", "two.jpg", "three.png"}
-    assert "left out: 6 files that lexiseg wrote" in captured.err
+    left_out = [one["reason"] for one in json.loads(captured.out)["left_out"]]
+    assert left_out == ["written by lexiseg"] * 6
     assert main(["segment", str(photos / "two.png"), "--words", "grass", "--out", str(tmp_path / "out")]) == 1
     assert "two.png is a result that lexiseg wrote" in capsys.readouterr().err
 
@@ -345,6 +346,92 @@ def test_photographs_above_the_pixel_limit_are_refused_before_decoding(
     assert main([*command, "--max-megapixels", "0.001"]) == 1
     assert "one.png" in capsys.readouterr().err
     assert main([*command, "--max-megapixels", "0.003"]) == 0
+
+
+def test_the_limit_is_said_as_the_option(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["segment", str(photos / "one.png"), "--words", "grass", "--out", str(tmp_path / "out")]
+    assert main([*command, "--max-megapixels", "0.001"]) == 1
+    said = capsys.readouterr().err
+    assert "raise --max-megapixels if you trust it" in said
+    assert "max_pixels" not in said
+
+
+@pytest.mark.parametrize("limit", ["inf", "-inf", "nan", "0", "-1", "1e9"])
+def test_a_limit_that_is_none_is_bad_usage_with_the_range(
+    limit: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", str(photos), "--words", "grass", f"--max-megapixels={limit}"]) == 2
+    assert "give a number from 0.001 to 100,000, got" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["segment", "x.jpg", "--words", "a", "--threshold", "nan"],
+        ["evaluate", "maskclip/mini", "--on", "folder", "--data", "x", "--threshold", "nan"],
+        ["data", "pack", "x", "y", "--max-bad-fraction", "nan"],
+    ],
+)
+def test_nan_is_not_a_number(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 2
+    assert "less than or equal to 1" in capsys.readouterr().err
+
+
+def test_what_is_left_out_of_a_folder_is_counted_in_the_last_line(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lexiseg.data.finding.SUFFIXES", (".jpg", ".png"))
+    for name in ("a.HEIC", "b.heic", "c.jxl", "d.txt"):
+        (photos / name).touch()
+    (photos / "loop").symlink_to(photos)
+    command = ["segment", str(photos), "--words", "grass, sky", "--format", "png"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last == (
+        f"3 labelled in {tmp_path / 'out'}, left out: 2 HEIC (run: pip install pillow-heif), "
+        "1 JPEG XL (run: pip install pillow-jxl-plugin), 1 linked folders that are listed already"
+    )
+    assert main([*command, "--out", str(tmp_path / "again"), "--json"]) == 0
+    left_out = json.loads(capsys.readouterr().out)["left_out"]
+    assert {"path": str(photos / "a.HEIC"), "reason": "HEIC (run: pip install pillow-heif)"} in left_out
+
+
+def test_a_note_on_photographs_is_printed_once_and_then_counted(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (20, 20)).save(photos / name)
+    command = ["segment", *(str(photos / f"{name}.png") for name in "abc"), "--words", "grass, sky"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "black" in line]
+    note = "every pixel is black, so its labels mean nothing"
+    assert notes == [f"note: {photos / 'a.png'}: {note}", f"note: 2 more photographs: {note}"]
+    assert lexiseg.Segmentation.load(tmp_path / "out" / "c.png").warnings == (f"{photos / 'c.png'}: {note}",)
+
+
+def test_transparent_pixels_are_unlabelled_in_what_is_written(photos: Path, tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (30, 40, 4), np.uint8)
+    rgba[..., 3] = 255
+    rgba[:7, :9, 3] = 0
+    Image.fromarray(rgba).save(photos / "cut.png")
+    command = ["segment", str(photos / "cut.png"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert np.array_equal(lexiseg.Segmentation.load(tmp_path / "out" / "cut.png").labels == 255, rgba[..., 3] == 0)
+
+
+@pytest.mark.parametrize(
+    ("photo", "said"),
+    [
+        ("https://example.com/a.jpg", "is a URL, and lexiseg reads local files; download it first"),
+        ("nowhere.jpg", "there is no nowhere.jpg; check the spelling"),
+    ],
+)
+def test_photographs_that_are_not_there_are_said_before_the_model_is_loaded(
+    photo: str, said: str, photos: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lexiseg, "load", lambda *_, **__: pytest.fail("loaded"))
+    assert main(["segment", str(photos / "one.png"), photo, "--words", "grass"]) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_a_word_that_the_model_never_saw_is_named_once_for_all_photographs(

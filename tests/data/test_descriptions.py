@@ -102,6 +102,17 @@ def test_unlabelled_photographs_are_unlabelled_everywhere(photos):
     assert (batch["labels"] == UNLABELLED).all()
 
 
+def test_photographs_of_a_folder_are_those_that_segment_finds(tmp_path, caplog):
+    for name in ("a.Jpg", "b.png"):
+        Image.new("RGB", (64, 64), "red").save(tmp_path / name, "PNG")
+    (tmp_path / "c.nef").touch()
+    data = PhotographData((str(tmp_path),), augmentation=DenseAugmentation(crop=(16, 16), scale=(64, 64)))
+    assert sum(data.source().blocks) == 2
+    assert "1 camera raw (convert to JPEG or PNG)" in caplog.text
+    with pytest.raises(DataError, match=r"https://example.com/photos is a URL"):
+        PhotographData(("https://example.com/photos",)).source()
+
+
 def test_label_free_photographs_are_unlabelled_even_where_their_maps_say_ignore(root):
     whole = DenseAugmentation(crop=(16, 16), scale=(64, 64), ratio=(1.0, 1.0))
     data = MaskedData(root, label_free=True, augmentation=whole, workers=Workers())

@@ -105,6 +105,11 @@ def test_what_two_models_have_in_common_is_stored_once(tmp_path: Path) -> None:
         read_folder(tmp_path / "b")
 
 
+def test_a_url_is_not_a_hub_id() -> None:
+    with pytest.raises(WeightsError, match=r"https://example.com/w.pt is a URL, and lexiseg reads local files"):
+        find("https://example.com/w.pt")
+
+
 def test_models_with_nothing_in_common_share_nothing(tmp_path: Path) -> None:
     for folder, value in (("a", 0.0), ("b", 1.0)):
         (tmp_path / folder).mkdir()

@@ -45,6 +45,15 @@ def test_scores_are_those_counted_by_hand(two: Path) -> None:
     assert result.scores["miou"].low <= result["miou"] <= result.scores["miou"].high
 
 
+def test_files_that_are_not_used_are_said(two: Path) -> None:
+    (two / "images" / "three.png").write_bytes((two / "images" / "two.png").read_bytes())
+    (two / "images" / "four.nef").touch()
+    result = of(two)
+    assert result.images == 2
+    said = "files that were left out: 1 camera raw (convert to JPEG or PNG), 1 without a label map"
+    assert said in result.warnings
+
+
 def test_pixels_left_unlabelled_count_for_the_background_where_it_is_scored(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", {"one": (("rrww",), ("rwww",))}, classes=("red", "green", "background"))
     (data / "classes.json").write_text(json.dumps(["red", "green", "background", "white"]))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 
+import hand_made
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from lexiseg.formats import png
 
@@ -28,6 +31,22 @@ def test_pillow_reads_back_every_label(labels: np.ndarray) -> None:
     picture = read(png.encode(labels))
     assert picture.mode == ("L" if labels.dtype == np.uint8 else "I;16")
     assert np.array_equal(np.asarray(picture), labels)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_the_stored_numbers_are_read_at_any_depth(bits: int) -> None:
+    ids = np.arange(min(2**bits, 300)).reshape(2, -1)
+    with PngImageFile(io.BytesIO(hand_made.png(ids, bits))) as picture:
+        assert np.array_equal(png.stored(picture), ids)
+
+
+def test_interlaced_label_maps_are_read() -> None:
+    """Adam7, made by hand: the first of the seven passes has pixel (0, 0), the sixth has pixel (0, 1)."""
+    header = struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 1)
+    lines = zlib.compress(b"\0\x30" + b"\0\xf0")
+    body = hand_made.chunk(b"IHDR", header) + hand_made.chunk(b"IDAT", lines) + hand_made.chunk(b"IEND", b"")
+    with PngImageFile(io.BytesIO(png.SIGNATURE + body)) as picture:
+        assert png.stored(picture).tolist() == [[3, 15]]
 
 
 def test_the_palette_is_kept() -> None:

@@ -105,6 +105,34 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path, batch_size):
         next(results)
 
 
+@pytest.mark.parametrize("changes", [{}, {"window": 16}, {"window": 16, "blend": "logits"}])
+def test_pixels_that_are_fully_transparent_stay_unlabelled(changes):
+    model = predictor(**changes)
+    rgba = np.dstack([flag(), np.full((48, 64), 255, np.uint8)])
+    rgba[:10, :20, 3] = 0
+    found = model.segment(rgba, WORDS)
+    assert (found.labels[:10, :20] == 255).all()
+    assert (found.scores[:10, :20] == 0).all()
+    assert (found.labels[12:] != 255).all()
+    assert found.warnings == ("the array: its fully transparent pixels stay unlabelled",)
+    assert np.array_equal(model.classify(model.embed(rgba), WORDS).labels, found.labels)
+    assert model.classify(model.embed(rgba), WORDS).warnings == found.warnings
+
+
+def test_above_255_classes_transparent_pixels_are_65535():
+    words = Vocabulary({**{f"dark {place}": "black" for place in range(300)}, "bright": "blue"}, shared_words=True)
+    rgba = np.dstack([flag(), np.full((48, 64), 255, np.uint8)])
+    rgba[0, 0, 3] = 0
+    assert predictor().segment(rgba, words).labels[0, 0] == 65_535
+
+
+def test_12_bits_in_a_wider_array_are_labelled_as_8_are():
+    deep = np.round(flag() / 255 * 4095)
+    expected = predictor().segment(flag(), WORDS)
+    for array in (deep.astype(np.uint16), deep.astype(np.int32), flag() / 255, flag().astype(np.uint16)):
+        assert np.array_equal(predictor().segment(array, WORDS).labels, expected.labels)
+
+
 def test_nothing_in_nothing_out():
     assert list(predictor().segment_many([], WORDS)) == []
     with pytest.raises(SettingError, match="batch_size=0"):

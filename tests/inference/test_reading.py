@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,6 +49,21 @@ def test_an_opened_photograph_brings_its_own_limit(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(flag()).save(path)
     assert predictor().segment(Photograph.open(path), WORDS).labels.shape == (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("picture", "note"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), "every pixel is black, so its labels mean nothing"),
+        (np.full((8, 8, 3), (9, 200, 0), np.uint8), "every pixel has the same colour, so its labels mean nothing"),
+        (np.arange(192, dtype=np.uint8).reshape(8, 8, 3) // 16, "it is nearly black, so its labels mean little"),
+        (np.arange(192, dtype=np.uint16).reshape(8, 8, 3), "its uint16 values go no further than 255"),
+    ],
+)
+def test_a_picture_that_shows_little_gets_a_note_that_names_it(picture, note):
+    (said,) = predictor().segment(picture, WORDS).warnings
+    assert said.startswith(f"the array: {note}")
+    assert predictor().segment(flag(), WORDS).warnings == ()
 
 
 def test_a_bug_while_reading_escapes_in_its_turn(monkeypatch):

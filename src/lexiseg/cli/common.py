@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lexiseg.cli import names
 from lexiseg.errors import VocabularyError
 from lexiseg.vocabulary import Vocabulary
 
@@ -25,6 +26,7 @@ __all__ = [
     "Device",
     "Dtype",
     "Json",
+    "MaxMegapixels",
     "Preset",
     "Refine",
     "Settings",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "maskclip/mini"
+FEWEST_MEGAPIXELS, MOST_MEGAPIXELS = 0.001, 100_000
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 Weights = Annotated[
@@ -63,6 +66,18 @@ Background = Annotated[
     typer.Option("--background", help='Words for everything else ("sky, wall"); their pixels stay unlabelled.'),
 ]
 Refine = Annotated[str | None, typer.Option("--refine", help="Sharpen the borders with a refiner: crf or pamr.")]
+
+
+def _megapixels(value: float) -> float:
+    if not FEWEST_MEGAPIXELS <= value <= MOST_MEGAPIXELS:  # NaN too
+        raise typer.BadParameter(f"give a number from {FEWEST_MEGAPIXELS} to {MOST_MEGAPIXELS:,}, got {value:g}")
+    return value
+
+
+MaxMegapixels = Annotated[
+    float,
+    typer.Option("--max-megapixels", help="Refuse larger photographs before decoding them.", callback=_megapixels),
+]
 
 
 def examples(*commands: str) -> str:
@@ -98,7 +113,8 @@ def hint(model: str, weights: str | None) -> None:
 
 
 def note(text: str, *, beside: Progress | None = None) -> None:
-    """One line for the person, on stderr; above the progress bar where there is one."""
+    """One line for the person, in the command's own options, on stderr; above the progress bar where there is one."""
+    text = names.in_options(text)
     if beside is None:
         typer.echo(text, err=True)
     else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lexiseg import settings
+from lexiseg import files, settings
 from lexiseg.cli import common
 from lexiseg.errors import OutputError, WeightsError
 
@@ -34,6 +34,7 @@ def convert(
     """Turn a published checkpoint into a folder of safetensors, tokenizer and settings."""
     from lexiseg import catalog
 
+    files.local(file, WeightsError)
     if not file.exists():
         raise WeightsError(f"there is nothing at {file}; give the checkpoint's path")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

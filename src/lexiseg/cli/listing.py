@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lexiseg.cli import common
+from lexiseg.cli import common, names
 from lexiseg.errors import UnknownName
 
 
@@ -23,7 +23,8 @@ def list_(
     if json:
         common.print_json({what: found})
         return
-    common.print_table((what, ""), list(found.items()) or [("(none yet)", "")])
+    rows = [(name, names.in_options(about)) for name, about in found.items()]
+    common.print_table((what, ""), rows or [("(none yet)", "")])
 
 
 def _entries(what: str) -> dict[str, str]:

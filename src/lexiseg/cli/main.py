@@ -11,9 +11,25 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from lexiseg import __version__
-from lexiseg.cli import bench, compare, convert, data, demo, doctor, evaluate, listing, oracle, segment, sweep, train
+from lexiseg.cli import (
+    bench,
+    common,
+    compare,
+    convert,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    listing,
+    names,
+    oracle,
+    segment,
+    sweep,
+    train,
+)
 from lexiseg.cli.common import examples
 from lexiseg.cli.streams import lasting
 from lexiseg.errors import LexisegError
@@ -60,13 +76,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str] | None) -> int:
-    try:
-        app(arguments, prog_name="lexiseg")
-    except SystemExit as stop:  # typer's own way to end, after bad usage too
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except LexisegError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        return 1
+    given = sys.argv[1:] if arguments is None else arguments
+    command = get_command(app)
+    with names.running(command, given):
+        try:
+            command(given, prog_name="lexiseg")
+        except SystemExit as stop:  # typer's own way to end, after bad usage too
+            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except LexisegError as error:
+            common.note(f"error: {' '.join(str(error).split())}")
+            return 1
     return 0
 
 

@@ -15,12 +15,28 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lexiseg import files
 from lexiseg.errors import ImageError, OutputError
 from lexiseg.formats import origin
 
-__all__ = ["Format", "Job", "Plan", "check_place", "free_folder", "is_fatal", "made_with", "plan", "settle"]
+if TYPE_CHECKING:
+    from lexiseg.data.finding import LeftOut
+
+__all__ = [
+    "Format",
+    "Job",
+    "Photographs",
+    "Plan",
+    "check_place",
+    "find",
+    "free_folder",
+    "is_fatal",
+    "made_with",
+    "plan",
+    "settle",
+]
 
 
 class Format(enum.StrEnum):
@@ -39,6 +55,7 @@ SUFFIXES = {
     Format.coco_rle: ".coco.json",
 }
 JPEG = (".jpg", ".jpeg")
+OURS = "written by lexiseg"
 
 
 @dataclass(frozen=True)
@@ -78,32 +95,47 @@ class Plan:
     edited: tuple[Path, ...] = ()
 
 
-def plan(photos: Sequence[str], out: Path, formats: Sequence[Format]) -> tuple[list[Job], int]:
-    """A job for each photograph, and how many files were left out because lexiseg wrote them.
+@dataclass(frozen=True)
+class Photographs:
+    """places: each photograph with its path below the folder or pattern that was named; left_out: what is beside them.
 
-    A folder's and a pattern's inner structure is kept.
-
-    Raises `ImageError` as `photographs.find` does and for results taken for photographs; `OutputError` where two files
-    would have one name, or an output would take the place of a photograph.
+    Files that lexiseg wrote are left out too.
     """
-    from lexiseg.data import photographs
 
-    found: dict[str, tuple[Path, Path]] = {}
-    left_out: list[Path] = []
+    places: tuple[tuple[Path, Path], ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def find(photos: Sequence[str]) -> Photographs:
+    """Raises `ImageError` as `finding.find` does, and for results that are taken for photographs."""
+    from lexiseg.data import finding
+
+    places: dict[str, tuple[Path, Path]] = {}
+    left_out: dict[LeftOut, None] = {}
     for given in photos:
-        root = _root(given)
-        for photo in photographs.find([given]):
+        root, found = _root(given), finding.find([given])
+        left_out |= dict.fromkeys(found.left_out)
+        for photo in found.photographs:
             if origin.of(photo) is not None:
-                left_out.append(photo)
+                left_out[finding.LeftOut(photo, OURS)] = None
             else:
                 relative = photo.relative_to(root) if root else Path(photo.name)
                 # not resolve(): two links to one file are two photographs
-                found.setdefault(os.path.abspath(photo), (photo, relative))  # noqa: PTH100
-    if not found:
-        raise ImageError(f"{left_out[0]} is a result that lexiseg wrote, not a photograph; name photographs")
-    jobs = [Job(photo, out / _stem(relative), tuple(formats)) for photo, relative in found.values()]
+                places.setdefault(os.path.abspath(photo), (photo, relative))  # noqa: PTH100
+    if not places:
+        result = next(one.path for one in left_out if one.reason == OURS)
+        raise ImageError(f"{result} is a result that lexiseg wrote, not a photograph; name photographs")
+    return Photographs(tuple(places.values()), tuple(left_out))
+
+
+def plan(places: Sequence[tuple[Path, Path]], out: Path, formats: Sequence[Format]) -> list[Job]:
+    """A job for each of the photographs' places; the inner structure of folders is kept.
+
+    Raises `OutputError` where two files would have one name, or an output would take the place of a photograph.
+    """
+    jobs = [Job(photo, out / _stem(relative), tuple(formats)) for photo, relative in places]
     _check_apart(jobs)
-    return jobs, len(left_out)
+    return jobs
 
 
 def settle(jobs: Sequence[Job], request: str, *, overwrite: bool) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from lexiseg import files, settings
 from lexiseg.cli import common, outputs
 from lexiseg.cli.labelling import Answer, Done, Failed, Labelling
-from lexiseg.cli.outputs import Format, Job, Plan
+from lexiseg.cli.outputs import Format, Job, Photographs, Plan
 from lexiseg.errors import ImageError, OutputError
 from lexiseg.vocabulary import Vocabulary
 
@@ -25,13 +26,31 @@ MEGA = 1_000_000
 
 @dataclass
 class Outcome:
-    """What has been done so far, for the summary and the JSON. warnings: each once."""
+    """What has been done so far, for the summary and the JSON.
+
+    warnings: each once.
+    repeated: of a note on a photograph, how many more photographs have it.
+    """
 
     done: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     kept: int = 0
     edited: tuple[Path, ...] = ()
+    repeated: Counter[str] = field(default_factory=Counter)
+
+    def warn(self, warning: str, photo: str, bar: Progress | None) -> None:
+        """Prints a warning the first time; one on a photograph, which begins with its name, the first of its kind."""
+        if warning in self.warnings:
+            return
+        self.warnings.append(warning)
+        kind = warning.removeprefix(f"{photo}: ")
+        if kind in self.repeated:
+            self.repeated[kind] += 1
+            return
+        common.note(f"note: {warning}", beside=bar)
+        if kind != warning:
+            self.repeated[kind] = 0
 
 
 def register(app: typer.Typer) -> None:
@@ -80,9 +99,7 @@ def segment(
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="Processes that share the photographs, and the cores.")
     ] = 1,
-    max_megapixels: Annotated[
-        float, typer.Option("--max-megapixels", min=0.001, help="Refuse larger photographs before decoding them.")
-    ] = 100,
+    max_megapixels: common.MaxMegapixels = 100,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -102,17 +119,17 @@ def segment(
     options = {"weights": weights, "preset": preset, "device": device, "dtype": dtype}
     options |= changes | _given(templates=templates, refine=refine, background_threshold=threshold)
     requests = {name: _request(name, options, vocabulary) for name in models}
-    folder, plans = _plans(photos, out, formats, requests, overwrite=overwrite)
+    folder, plans, found = _plans(photos, out, formats, requests, overwrite=overwrite)
     outcome = Outcome()
-    for name, found in plans.items():
-        outcome.kept += found.kept
-        outcome.edited += found.edited
-        if found.todo:
+    for name, plan in plans.items():
+        outcome.kept += plan.kept
+        outcome.edited += plan.edited
+        if plan.todo:
             labelling = Labelling(
                 name, options, vocabulary, formats, batch_size, round(max_megapixels * MEGA), requests[name]
             )
-            _run(labelling, found.todo, processes, outcome, quiet=json)
-    _summarise(outcome, folder, json)
+            _run(labelling, plan.todo, processes, outcome, quiet=json)
+    _summarise(outcome, found, folder, json)
 
 
 def _request(model: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> str:
@@ -144,18 +161,20 @@ def _weights_facts(weights: str | None) -> Any:
 
 def _plans(
     photos: Sequence[str], out: Path | None, formats: Sequence[Format], requests: Mapping[str, str], *, overwrite: bool
-) -> tuple[Path, dict[str, Plan]]:
-    """Where results go, and what is to be done for each model; nothing has been written before all of it is known."""
+) -> tuple[Path, dict[str, Plan], Photographs]:
+    """Where results go, what is to be done for each model, and what was found.
+
+    Nothing has been written before all of it is known.
+    """
     folder = out or DEFAULT_OUT
+    found = outputs.find(photos)
 
     def settled(folder: Path) -> dict[str, Plan]:
-        found = {}
+        plans = {}
         for name, request in requests.items():
-            jobs, results = outputs.plan(photos, folder / _folder(name) if len(requests) > 1 else folder, formats)
-            found[name] = outputs.settle(jobs, request, overwrite=overwrite)
-        if results:
-            common.note(f"left out: {results} {_files(results)} that lexiseg wrote")
-        return found
+            jobs = outputs.plan(found.places, folder / _folder(name) if len(requests) > 1 else folder, formats)
+            plans[name] = outputs.settle(jobs, request, overwrite=overwrite)
+        return plans
 
     try:
         plans = settled(folder)
@@ -165,12 +184,8 @@ def _plans(
         folder = outputs.free_folder(folder)
         plans = settled(folder)
         common.note(f"{DEFAULT_OUT} holds other results ({taken}); writing to {folder}")
-    outputs.check_place(job for found in plans.values() for job in found.todo)
-    return folder, plans
-
-
-def _files(count: int) -> str:
-    return "file" if count == 1 else "files"
+    outputs.check_place(job for plan in plans.values() for job in plan.todo)
+    return folder, plans, found
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -203,9 +218,7 @@ def _report(answer: Answer, outcome: Outcome, bar: Progress | None, *, quiet: bo
         {"photo": photo, "outputs": written, "areas": answer.areas, "unlabelled_area": answer.unlabelled}
     )
     for warning in answer.warnings:
-        if warning not in outcome.warnings:
-            outcome.warnings.append(warning)
-            common.note(f"note: {warning}", beside=bar)
+        outcome.warn(warning, photo, bar)
     if not quiet:
         common.say(f"{photo} -> {written[0]}  {_shares(answer)}", beside=bar)
 
@@ -219,7 +232,9 @@ def _shares(answer: Done) -> str:
     return ", ".join(shares)
 
 
-def _summarise(outcome: Outcome, out: Path, json: bool) -> None:
+def _summarise(outcome: Outcome, found: Photographs, out: Path, json: bool) -> None:
+    from lexiseg.data.finding import by_reason
+
     edited = [str(path) for path in outcome.edited]
     if json:
         common.print_json(
@@ -228,13 +243,18 @@ def _summarise(outcome: Outcome, out: Path, json: bool) -> None:
                 "failed": outcome.failed,
                 "skipped": outcome.kept,
                 "edited": edited,
+                "left_out": [{"path": str(one.path), "reason": one.reason} for one in found.left_out],
                 "warnings": outcome.warnings,
             }
         )
     else:
+        for kind, more in outcome.repeated.items():
+            if more:
+                common.note(f"note: {more} more photographs: {kind}")
         parts = [f"{len(outcome.done)} labelled in {out}"]
         parts += [f"{outcome.kept} skipped, their results exist"] if outcome.kept else []
         parts += [f"{len(edited)} kept as another program edited them ({edited[0]})"] if edited else []
+        parts += [f"left out: {by_reason(found.left_out)}"] if found.left_out else []
         common.note(", ".join(parts))
     if outcome.failed:
         total = len(outcome.failed) + len(outcome.done)

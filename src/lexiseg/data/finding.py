@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lexiseg import files
-from lexiseg.data.pictures.files import KINDS, NEEDED, SUFFIXES
+from lexiseg.data.pictures.headers import KINDS, NEEDED, SUFFIXES
 from lexiseg.errors import ImageError
 
-__all__ = ["Found", "LeftOut", "find", "in_folder", "walk"]
+__all__ = ["Found", "LeftOut", "by_reason", "find", "in_folder", "walk"]
 
 # Pictures that lexiseg does not read: camera files, drawings, and formats whose decoders are not safe enough
 _OTHERS = {
@@ -41,11 +41,11 @@ class Found:
     photographs: tuple[Path, ...]
     left_out: tuple[LeftOut, ...] = ()
 
-    @property
-    def summary(self) -> str:
-        """What was left out, counted by reason: "3 HEIC (run: pip install pillow-heif), 1 hidden"."""
-        counts = Counter(one.reason for one in self.left_out)
-        return ", ".join(f"{count:,} {why}" for why, count in counts.most_common())
+
+def by_reason(left_out: Iterable[LeftOut]) -> str:
+    """What was left out, counted: "3 HEIC (run: pip install pillow-heif), 1 hidden"; empty for nothing."""
+    counts = Counter(one.reason for one in left_out)
+    return ", ".join(f"{count:,} {why}" for why, count in counts.most_common())
 
 
 def find(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Found:
@@ -136,7 +136,7 @@ def _find(path: Path) -> Found:
 
 def _some(found: Found, otherwise: str) -> Found:
     if not found.photographs:
-        rest = f"; left out: {found.summary}" if found.left_out else ""
+        rest = f"; left out: {by_reason(found.left_out)}" if found.left_out else ""
         raise ImageError(f"{otherwise}; looked for {', '.join(SUFFIXES)}{rest}")
     return found
 

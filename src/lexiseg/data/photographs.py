@@ -22,7 +22,7 @@ from PIL import JpegImagePlugin, TiffImagePlugin
 
 from lexiseg import files
 from lexiseg.data.pictures.decoding import SIDEWAYS, Content, Pixels, decode, of_samples
-from lexiseg.data.pictures.files import DAMAGE, SUFFIXES, header, reason
+from lexiseg.data.pictures.headers import DAMAGE, SUFFIXES, header, reason
 from lexiseg.data.pictures.levels import is_readable
 from lexiseg.errors import ImageError, SettingError
 

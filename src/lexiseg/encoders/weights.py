@@ -45,7 +45,7 @@ def find(weights: str | os.PathLike[str], *, allow_pickle: bool = False, weights
     name = os.fspath(weights)
     if name.startswith(ASSET):
         return _asset(name.removeprefix(ASSET))
-    path = Path(name).expanduser()
+    path = files.local(name, WeightsError).expanduser()
     if path.exists():
         return path
     if not HUB_ID.fullmatch(name) or name.startswith(".") or path.suffix in FILE_ENDINGS:

@@ -175,7 +175,7 @@ def _changed(chosen: Protocol, wording: str | None, background: str | None, opti
 
 def _open(benchmark: str, data: str | os.PathLike[str] | None, split: str | None, chosen: Protocol) -> Opened:
     if data is None:
-        raise DataError(f"nobody said where the data of {benchmark} is; give data=FOLDER, or --data FOLDER")
+        raise DataError(f"no data folder was given for {benchmark}; give data=FOLDER")
     wording = None if chosen.wording == NAMES_ONLY else chosen.wording
     return _benchmark.open(benchmark, Path(data), split=split, wording=wording, **chosen.options)
 

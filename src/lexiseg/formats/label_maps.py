@@ -51,9 +51,9 @@ def read_png(path: Path) -> tuple[Labels, dict[str, Any]]:
 
     facts = json.loads(origin.sidecar(path).read_text(encoding="utf-8"))
     with PngImageFile(path) as picture:
-        if [picture.height, picture.width] != facts["size"] or picture.mode not in ("P", "L", "I;16"):
+        if [picture.height, picture.width] != facts["size"] or picture.mode not in ("P", "1", "L", "I;16"):
             raise ValueError(f"it is {picture.mode} {picture.height}x{picture.width}, not labels of {facts['size']}")
-        return np.array(picture), facts
+        return png.stored(picture), facts
 
 
 def check_pair(path: Path, facts: Mapping[str, Any]) -> None:

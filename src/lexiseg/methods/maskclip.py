@@ -277,7 +277,7 @@ def _available(weights: str) -> str:
         return weights
     raise WeightsError(
         f"{file} is no download of the hub's; get OpenAI's file (openai/CLIP lists it, SHA-256 {OFFICIAL_FILES[file]}) "
-        f"and say where it is with weights= or --weights"
+        "and say where it is with weights=FILE"
     )
 
 

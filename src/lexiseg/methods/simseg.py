@@ -427,7 +427,7 @@ def _stored(name: str, config: Config) -> TokenTowers:
     if name.startswith(AUTHORS):
         raise WeightsError(
             f"SimSeg's own checkpoint for {name.removeprefix(AUTHORS)} lies on a drive that nothing can be fetched "
-            "from; get it by hand (github.com/muyangyi/SimSeg links it) and give weights=FILE and allow_pickle=true"
+            "from; get it by hand (github.com/muyangyi/SimSeg links it) and give weights=FILE and allow_pickle=True"
         )
     return open_towers(name, tokenizer=config.tokenizer, allow_pickle=config.allow_pickle)
 

@@ -52,7 +52,7 @@ def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any
     except WeightsError as error:
         raise WeightsError(
             f"{name} has no weights on this machine, and their shape is not known; give a folder or file "
-            f"with weights= or --weights ({error})"
+            f"with weights=FILE ({error})"
         ) from error
 
 

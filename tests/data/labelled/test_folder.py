@@ -12,7 +12,8 @@ from PIL import Image
 
 from lexiseg.data.labelled.folder import Folder, Shards, parse_classes
 from lexiseg.data.labelled.labels import open_picture
-from lexiseg.errors import DataError
+from lexiseg.data.photographs import Photograph
+from lexiseg.errors import DataError, ImageError
 
 
 def encoded(array: np.ndarray, form: str) -> bytes:
@@ -105,6 +106,41 @@ def test_a_folder_pairs_photographs_of_any_kind_with_masks(tmp_path: Path) -> No
         ("sub/b", root / "images/sub/b.webp"),
     ]
     assert listing.upright
+
+
+def test_suffixes_count_in_any_case_in_both_folders(tmp_path: Path) -> None:
+    root = write(tmp_path, {"images/a.Jpg": PHOTO, "images/b.WebP": PHOTO, "masks/a.PNG": MASK, "masks/b.Png": MASK})
+    entries = Folder().scan(root).entries
+    assert [entry.photo.name for entry in entries] == ["a.Jpg", "b.WebP"]
+    assert [entry.label.file.name for entry in entries] == ["a.PNG", "b.Png"]
+    assert all(part.find(root) for part in Folder().parts)
+
+
+def test_what_is_not_used_is_counted(tmp_path: Path) -> None:
+    files = {"images/a.jpg": PHOTO, "images/b.jpg": PHOTO, "images/c.nef": b"x", "images/.d.jpg": PHOTO}
+    listing = Folder().scan(write(tmp_path, {**files, "masks/a.png": MASK}))
+    assert listing.left_out == "1 hidden, 1 camera raw (convert to JPEG or PNG), 1 without a label map"
+
+
+def test_a_photograph_that_needs_a_package_is_found_and_reading_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lexiseg.data.pictures.headers.importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("lexiseg.data.finding.SUFFIXES", (".jpg",))
+    files = {"images/a.HEIC": b"\0\0\0\x18ftypheic" + bytes(40), "images/b.heic": b"", "images/b.jpg": PHOTO}
+    listing = Folder().scan(write(tmp_path, {**files, "masks/a.png": MASK, "masks/b.png": MASK}))
+    assert [entry.photo.name for entry in listing.entries] == ["a.HEIC", "b.jpg"]
+    with pytest.raises(ImageError, match="pip install pillow-heif"):
+        Photograph.open(listing.entries[0].photo)
+
+
+def test_linked_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
+    root = write(tmp_path / "root", {"images/a.jpg": PHOTO, "masks/a.png": MASK})
+    write(tmp_path / "other", {"images/b.jpg": PHOTO, "masks/b.png": MASK})
+    for kind in ("images", "masks"):
+        (root / kind / "more").symlink_to(tmp_path / "other" / kind)
+        (root / kind / "loop").symlink_to(root / kind)
+    assert [entry.key for entry in Folder().scan(root).entries] == ["a", "more/b"]
 
 
 def test_two_photographs_of_one_name_are_an_error(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_made import GREY, PALETTE, chunk, png
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -36,6 +38,41 @@ def test_palette_png_ids_are_places_in_the_palette(tmp_path: Path, bits: int) ->
     picture.putpalette([3 * index % 256 for index in range(3 * 2**bits)])
     picture.save(tmp_path / "a.png", bits=bits)
     assert np.array_equal(Png(tmp_path / "a.png").ids(), ids)
+
+
+@pytest.mark.parametrize("colour", [GREY, PALETTE])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_ids_are_the_stored_numbers_at_any_depth(tmp_path: Path, bits: int, colour: int) -> None:
+    if (bits, colour) == (16, PALETTE):
+        return  # PNG has no such thing
+    ids = np.arange(min(2**bits, 300)).reshape(2, -1)
+    colours = chunk(b"PLTE", bytes(range(3 * 2**bits % 256)) if bits < 8 else bytes(768)) if colour == PALETTE else b""
+    (tmp_path / "a.png").write_bytes(png(ids, bits, colour, colours))
+    found = Png(tmp_path / "a.png").ids()
+    assert found.dtype == (np.uint16 if bits == 16 else np.uint8)
+    assert np.array_equal(found, ids)
+
+
+def test_a_chunk_about_depth_or_transparency_changes_no_id(tmp_path: Path) -> None:
+    ids = np.array([[0, 3, 4000]])
+    (tmp_path / "a.png").write_bytes(png(ids, 16, GREY, chunk(b"sBIT", b"\x0c") + chunk(b"tRNS", b"\x00\x03")))
+    assert np.array_equal(Png(tmp_path / "a.png").ids(), ids)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "BMP", "TIFF", "GIF"])
+def test_what_is_called_png_and_is_not_is_refused(tmp_path: Path, form: str) -> None:
+    Image.new("L", (4, 4), 7).save(tmp_path / "a.png", form)
+    with pytest.raises(
+        DataError, match=rf"a\.png is a {form} file, whatever it is called; label maps must be saved as"
+    ):
+        Png(tmp_path / "a.png").ids()
+
+
+def test_a_label_map_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(DataError, match="100000 x 100000 pixels"):
+        Png(tmp_path / "a.png").ids()
 
 
 def test_a_colour_picture_is_no_label_map(tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ def test_names_pass_over_other_files(tmp_path: Path) -> None:
     assert [entry.key for entry in pairs(names=r"\d+").scan(tmp_path).entries] == ["1"]
 
 
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    touch(tmp_path, "labels/1_ids.png", "elsewhere/2_ids.png")
+    (tmp_path / "labels" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "labels" / "loop").symlink_to(tmp_path / "labels")
+    assert sorted(walk(tmp_path, "labels/{key}_ids.png")) == ["1", "more/2"]
+
+
 def test_the_first_place_that_is_not_empty_is_taken(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg", "labels/a_ids.png")
     (tmp_path / "photos").mkdir()

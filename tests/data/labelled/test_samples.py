@@ -10,6 +10,7 @@ from PIL import Image
 
 from lexiseg.data.labelled.labels import Png
 from lexiseg.data.labelled.samples import IdTable, Sample, ignore_value
+from lexiseg.data.photographs import Photograph
 from lexiseg.errors import DataError
 
 LABEL = Png(Path("somewhere.png"))
@@ -57,6 +58,37 @@ def test_only_upright_samples_follow_exif(tmp_path: Path) -> None:
     assert upright.read()[0].shape == (4, 2, 3)
     with pytest.raises(DataError, match=r"a\.jpg is 4x2 pixels and its label map .*a\.png is 2x4"):
         stored.read()
+
+
+def own(folder: Path, photo: np.ndarray, ids: np.ndarray) -> Sample:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(photo).save(folder / "a.tif")
+    Image.fromarray(ids).save(folder / "a.png")
+    table = IdTable.of({0: 0, 1: 1}, others=(), rest=0, ignore=255)
+    return Sample("a", folder / "a.tif", Png(folder / "a.png"), table, upright=True)
+
+
+def test_photographs_of_any_depth_are_seen_as_segment_sees_them(tmp_path: Path) -> None:
+    deep = np.array([[0, 1000, 4095]], np.uint16)
+    sample = own(tmp_path, deep, np.zeros((1, 3), np.uint8))
+    assert np.array_equal(sample.image(), Photograph.open(tmp_path / "a.tif").pixels())
+    assert sample.image()[0, :, 0].tolist() == [0, 62, 255]
+
+
+def test_pixels_that_are_fully_transparent_are_not_scored(tmp_path: Path) -> None:
+    photo = np.full((1, 3, 4), 255, np.uint8)
+    photo[0, 1, 3] = 0
+    assert own(tmp_path, photo, np.array([[0, 1, 1]], np.uint8)).read()[1].tolist() == [[0, 255, 1]]
+
+
+def test_a_photograph_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    sample = own(tmp_path, np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8))
+    (tmp_path / "a.tif").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=r"a\.tif"):
+        sample.image()
+    (tmp_path / "a.tif").unlink()
+    with pytest.raises(DataError, match=r"a\.tif cannot be read"):
+        sample.image()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])

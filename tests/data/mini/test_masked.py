@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import io
+import json
+import tarfile
+
 import numpy as np
 import pytest
+from hand_made import png
 from photographs import LEXISEG_DATA, needs_photographs, write_root
+from PIL import Image
 
 from lexiseg.data.mini.masked import IGNORE, held_out, read_masked
 from lexiseg.errors import DataError
@@ -52,6 +58,25 @@ def test_only_classes_that_occur_can_be_kept(tmp_path):
     for one, other in zip(every.photographs, occurring.photographs, strict=True):
         expected = np.where(one.truth() == IGNORE, IGNORE, one.truth() - 1)
         assert np.array_equal(other.truth(), expected)
+
+
+def test_label_maps_of_few_bits_hold_the_same_ids(tmp_path):
+    """A 4-bit grey PNG is what an optimiser makes of a map with ids below 16."""
+    ids = np.zeros((48, 64), np.uint8)
+    ids[:, 20:] = 3
+    ids[:, 40:] = 15
+    photo = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(photo, "WEBP")
+    members = {"000000.webp": photo.getvalue(), "000000.png": png(ids, 4), "000000.json": b"{}"}
+    with tarfile.open(tmp_path / "own.tar", "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    classes = [{"id": number, "name": name} for number, name in ((0, "sky"), (3, "road"), (15, "car"))]
+    (tmp_path / "classes.json").write_text(json.dumps({"ignore": 255, "classes": classes}))
+    (photograph,) = read_masked(tmp_path, part="all").photographs
+    assert np.array_equal(photograph.truth(), np.searchsorted([0, 3, 15], ids))
 
 
 def test_nothing_to_read_is_an_error(tmp_path):

@@ -47,6 +47,19 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+def test_pictures_are_found_as_segment_finds_them(photos, tmp_path, caplog):
+    (photos / "0/0.png").rename(photos / "0/0.Png")
+    (photos / "more").symlink_to(tmp_path / "photos" / "1")
+    (photos / "raw.cr2").touch()
+    (photos / ".hidden.png").write_bytes(jpeg())
+    pairs = open_pairs(photos)
+    assert [pairs.key(index) for index in range(sum(pairs.blocks))] == ["0/0.Png", "0/2.png", "1/1.png", "1/3.png"]
+    for said in ("1 camera raw (convert to JPEG or PNG)", "1 hidden", "1 linked folders that are listed already"):
+        assert said in caplog.text
+    with pytest.raises(DataError, match="is a URL, and lexiseg reads local files"):
+        open_pairs("https://example.com/pairs.tsv")
+
+
 def test_a_folder_has_captions_beside_its_pictures(photos):
     (photos / "0/0.txt").write_text("zero\n")
     (photos / "0/2.json").write_text('{"caption": "two", "source": "x"}')

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from lexiseg.data import finding
-from lexiseg.data.finding import Found, LeftOut
+from lexiseg.data.finding import LeftOut, by_reason
 from lexiseg.data.labelled.labels import Png
 from lexiseg.data.labelled.layouts import Entry, LabelClass, Listing, Part
 from lexiseg.data.labelled.official import Release
-from lexiseg.data.pictures.files import KINDS
+from lexiseg.data.pictures.headers import KINDS
 from lexiseg.data.storage.stored import TarMember, members
 from lexiseg.errors import DataError
 
@@ -59,7 +59,7 @@ class Folder:
         # a photograph that is not there is named as if it were a JPEG, which it most often is
         entries = [Entry(key, photos.get(key, images / f"{key}.jpg"), Png(masks[key])) for key in sorted(masks)]
         left_out += [LeftOut(photos[key], WITHOUT) for key in photos if key not in masks]
-        return dataclasses.replace(_listing(root, entries), left_out=Found((), tuple(left_out)).summary)
+        return dataclasses.replace(_listing(root, entries), left_out=by_reason(left_out))
 
 
 @dataclass(frozen=True)

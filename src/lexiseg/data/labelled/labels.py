@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from lexiseg.data.pictures.files import header
+from lexiseg.data.pictures.headers import header
 from lexiseg.data.storage.stored import File, TarMember, read
 from lexiseg.errors import DataError, ImageError
 from lexiseg.formats.png import stored

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from lexiseg.data.labelled.labels import read_ids
-from lexiseg.data.pictures.files import header
+from lexiseg.data.pictures.headers import header
 from lexiseg.data.storage.images import read_rgb
 from lexiseg.data.storage.pixels import Pixels, file_hash, keep_pixels
 from lexiseg.data.storage.shards import Shard, find_shards, parse_object

@@ -135,11 +135,20 @@ def _on_white(rgb: Pixels, alpha: Pixels) -> Pixels:
 
 def _frames(image: Pillow.Image, again: Callable[[], Pillow.Image] | None) -> list[str]:
     """Whether there are more pictures than the one that is used; previews and smaller copies do not count."""
-    if image.format == "MPO" or not getattr(image, "is_animated", False):  # a phone's JPEG with its depth map, say
+    if image.format == "MPO" or not _is_animated(image, again):  # MPO: a phone's JPEG with its depth map, say
         return []
     if isinstance(image, TiffImagePlugin.TiffImageFile) and again is not None and _is_copy(again()):
         return []
     return [FIRST_FRAME]
+
+
+def _is_animated(image: Pillow.Image, again: Callable[[], Pillow.Image] | None) -> bool:
+    # a GIF looks for its second frame, which may be damaged, and the first one must not suffer
+    probe = again() if again is not None and image.format == "GIF" else image
+    try:
+        return bool(getattr(probe, "is_animated", False))
+    except Exception:
+        return True
 
 
 def _is_copy(image: Pillow.Image) -> bool:

@@ -15,6 +15,7 @@ from lexiseg.errors import ImageError
 __all__ = ["TiffFile"]
 
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA, FORMAT = 258, 262, 277, 284, 338, 339  # tags
+OFFSETS = (273, 324)  # tags: where the strips or tiles of pixels begin
 GREY, RGB = (0, 1), 2  # values of PHOTOMETRIC; 0 is grey with white as zero
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # bands of each kind of picture
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2  # values of EXTRA; the last two are kinds of alpha
@@ -51,12 +52,17 @@ def _choose(tags: Any) -> str:
         extra = extra[-(count - 3) :] if count > 3 else ()
     colours = COLOURS.get(kind, count)
     if count <= colours:
+        tags.pop(EXTRA, None)
         return ""
     extra = (extra + (UNSPECIFIED,) * count)[: count - colours]
     alpha = extra[0] in (ASSOCIATED, UNASSOCIATED, 999)  # 999 is Corel Draw's
     if not alpha:  # Pillow reads alpha in the first extra band or not at all
         extra = (UNSPECIFIED,) * len(extra)
     tags[EXTRA] = extra
+    if tags.get(PLANAR) == APART and not alpha:
+        for code in OFFSETS:  # of the bands that are used, which come first
+            if code in tags:
+                tags[code] = tags[code][: len(tags[code]) // count * colours]
     unused = len(extra) - alpha
     if not unused:
         return ""

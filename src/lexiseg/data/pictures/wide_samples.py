@@ -21,7 +21,7 @@ Upright = Callable[[Pillow.Image], Pillow.Image]
 _ORDERS = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _COLOURS = ("RGB;16", "RGBA;16", "RGBX;16")
 _GREY_AND_ALPHA = "LA;16B"
-_MAX_SAMPLE, _BITS, _PHOTOMETRIC, _FORMAT = 281, 258, 262, 339  # tags of TIFF
+_MAX_SAMPLE, _BITS, _PLANAR, _FORMAT = 281, 258, 284, 339  # tags of TIFF
 _UNSIGNED = 1
 _PNG_HEADER = 8  # bytes before the first chunk
 
@@ -42,7 +42,7 @@ def samples(image: Pillow.Image, again: Callable[[], Pillow.Image] | None, uprig
     if raw == _GREY_AND_ALPHA:  # two samples of two bytes, unpacked as four of one
         four = np.asarray(upright(_unpacked(image, "RGBA"))).astype(np.uint16)
         return _together(four[..., ::2], four[..., 1::2])
-    if raw[:-1] not in _COLOURS:
+    if raw[:-1] not in _COLOURS or _apart(image):
         return None
     low = _unpacked(again(), raw[:-1] + _ORDERS[raw[-1]])
     return _together(np.asarray(upright(image)).astype(np.uint16), np.asarray(upright(low)))
@@ -70,8 +70,14 @@ def _together(high: Samples, low: Samples) -> Samples:
 
 def _unsigned(grey: Samples, image: Pillow.Image) -> Samples:
     """Pillow reads 32-bit samples without a sign as if they had one."""
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    return grey.view(np.uint32) if _largest(tags.get(_FORMAT)) == _UNSIGNED and _BITS in tags else grey
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or _largest(image.tag_v2.get(_BITS)) != 32:
+        return grey
+    return grey.view(np.uint32) if _largest(image.tag_v2.get(_FORMAT, _UNSIGNED)) == _UNSIGNED else grey
+
+
+def _apart(image: Pillow.Image) -> bool:
+    """Whether a TIFF stores each band on its own, of which Pillow unpacks the high bytes alone."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PLANAR) == 2
 
 
 def _raw_mode(image: Pillow.Image) -> str | None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lexiseg.data import finding
 from lexiseg.data.photographs import Photograph
-from lexiseg.data.pictures.files import SUFFIXES
+from lexiseg.data.pictures.headers import SUFFIXES
 from lexiseg.errors import BadSample, DataError, ImageError
 
 __all__ = ["pictures_below", "read_rgb"]
@@ -37,8 +37,8 @@ def pictures_below(folder: Path) -> tuple[Path, ...]:
     except ImageError as error:
         raise DataError(str(error)) from error
     if not found.photographs:
-        rest = f"; left out: {found.summary}" if found.left_out else ""
+        rest = f"; left out: {finding.by_reason(found.left_out)}" if found.left_out else ""
         raise DataError(f"{folder} holds no pictures; they end in {', '.join(SUFFIXES)}{rest}")
     if found.left_out:
-        _logger.warning("left out of %s: %s", folder, found.summary)
+        _logger.warning("left out of %s: %s", folder, finding.by_reason(found.left_out))
     return found.photographs

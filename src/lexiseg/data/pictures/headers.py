@@ -122,7 +122,7 @@ def header(name: str, file: IO[bytes]) -> Pillow.Image:
 
 
 def reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _reader(name: str, kind: str) -> Callable[..., Any]:
