@@ -267,7 +267,7 @@ def test_a_predictor_is_measured_as_it_is(two: Path, predictor: Callable[[], Pre
 
 
 def test_data_must_be_named(two: Path) -> None:
-    with pytest.raises(DataError, match="--data"):
+    with pytest.raises(DataError, match="no data folder was given for folder; give data=FOLDER"):
         evaluate("colours/plain", "folder")
 
 

@@ -21,7 +21,7 @@ ALIASES = {
     "repeats": "images",
 }  # argument -> option's own name
 ELSEWHERE = {"weights": ("--weights", "")}  # options of other commands, of which a command may speak
-SETTINGS = ("allow_pickle",)  # what messages advise to set and not every command has an option for
+SETTINGS = ("allow_pickle", "tokenizer")  # what messages advise to set and not every command has an option for
 
 Options = dict[str, tuple[str, str]]  # argument -> option for a value or for true, option for false
 
