@@ -406,7 +406,7 @@ def test_a_note_on_photographs_is_printed_once_and_then_counted(
     notes = [line for line in capsys.readouterr().err.splitlines() if "black" in line]
     note = "every pixel is black, so its labels mean nothing"
     assert notes == [f"note: {photos / 'a.png'}: {note}", f"note: 2 more photographs: {note}"]
-    assert lexiseg.Segmentation.load(tmp_path / "out" / "c.png").warnings == (f"{photos / 'c.png'}: {note}",)
+    assert lexiseg.Segmentation.load(tmp_path / "out" / "c.png.png").warnings == (f"{photos / 'c.png'}: {note}",)
 
 
 def test_transparent_pixels_are_unlabelled_in_what_is_written(photos: Path, tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_transparent_pixels_are_unlabelled_in_what_is_written(photos: Path, tmp_
     Image.fromarray(rgba).save(photos / "cut.png")
     command = ["segment", str(photos / "cut.png"), "--words", "grass, sky", "--out", str(tmp_path / "out")]
     assert main(command) == 0
-    assert np.array_equal(lexiseg.Segmentation.load(tmp_path / "out" / "cut.png").labels == 255, rgba[..., 3] == 0)
+    assert np.array_equal(lexiseg.Segmentation.load(tmp_path / "out" / "cut.png.png").labels == 255, rgba[..., 3] == 0)
 
 
 @pytest.mark.parametrize(
