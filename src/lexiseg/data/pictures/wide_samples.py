@@ -58,7 +58,7 @@ def stated_white(image: Pillow.Image, reopen: Callable[[], IO[bytes]] | None) ->
     if isinstance(image, PngImagePlugin.PngImageFile) and reopen is not None:
         with reopen() as file:
             bits = _significant_bits(file)
-        # a writer that keeps to PNG's §11.3.2.3 has scaled the samples to 16 bits, and some then exceed this white
+        # a writer that keeps to the specification has scaled the samples to 16 bits, and some then exceed this white
         return 2**bits - 1 if 8 <= bits < 16 else None
     return None
 
