@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lexiseg.evaluation.subject import Model
-from lexiseg.inference.decoder import Decoded, decode
-from lexiseg.inference.upsample import Axis, to_width
+from lexiseg.inference.decoder import Decoded
+from lexiseg.inference.labelling import decode
+from lexiseg.inference.upsample import axes
 from lexiseg.segmenter import DenseLogits, MaskScores
 from lexiseg.speed import bench, measuring, stand_in
 from lexiseg.speed.measuring import Summary
@@ -180,10 +181,9 @@ def shares(values: Tensor, result: Result) -> Tensor:
 def band(result: Result, size: tuple[int, int]) -> Iterator[Tensor]:
     """Scores [C, n, W] at full size, as many rows at a time as are quick to hold."""
     values = result.logits[0] if isinstance(result, DenseLogits) else result.masks[0]
-    channels = len(values) if isinstance(result, DenseLogits) else result.scores.shape[2]
-    axis, step = Axis.of(values.shape[1], size[0]), max(1, BAND // (channels * size[1]))
+    (down, across), step = axes(result.grid, size), max(1, BAND // (result.channels * size[1]))
     for start in range(0, size[0], step):
-        part = to_width(axis.rows(start, min(start + step, size[0])).upsample(values), size[1])
+        part = across.along_rows(down.rows(start, min(start + step, size[0])).upsample(values))
         if isinstance(result, DenseLogits):
             yield part
         else:
@@ -217,8 +217,7 @@ def chunks(result: Result, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]
     inside = None
     if isinstance(result, MaskScores):
         inside = F.interpolate(result.masks, size, mode="bilinear", align_corners=False)[0].sigmoid_()
-    channels = result.logits.shape[1] if isinstance(result, DenseLogits) else result.scores.shape[2]
-    for first in range(0, channels, CHUNK):
+    for first in range(0, result.channels, CHUNK):
         part = slice(first, first + CHUNK)
         if isinstance(result, MaskScores):
             yield first, torch.einsum("nyx,nc->cyx", inside, result.scores[0, :, part])

@@ -11,6 +11,7 @@
     ├── OutputError              a result that cannot be written or already exists
     ├── CheckpointError          a training run that cannot be saved or resumed
     ├── TrainingError            a training run that had to stop
+    ├── MethodError              a method that returns what its contract does not allow
     └── MissingDependency        an optional package is not installed
 
 Each message says what was wrong, what was given and what to do. The command line prints it in one line and exits
@@ -28,6 +29,7 @@ __all__ = [
     "DataError",
     "ImageError",
     "LexisegError",
+    "MethodError",
     "MissingDependency",
     "OutputError",
     "SettingError",
@@ -81,6 +83,10 @@ class CheckpointError(LexisegError):
 
 class TrainingError(LexisegError):
     pass
+
+
+class MethodError(LexisegError, TypeError):
+    """For the author of a method. A `LexisegError`, so that a user of the method gets a sentence that can be reported."""
 
 
 class UnknownName(LexisegError, KeyError):

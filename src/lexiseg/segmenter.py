@@ -218,28 +218,63 @@ class DenseEmbedding(Embedding):
 
 @dataclass(frozen=True, eq=False)
 class DenseLogits:
-    """logits: [B, C, h, w] on any grid that covers the whole input; their softmax over C is the class posterior there.
+    """A score for every class at every place of a grid; of any float type, the decoder works in float32.
 
+    logits: [B, C, h, w]; their softmax over C is the class posterior there.
     background: the last channel is the background (from background words, or filled in by the method's own rule).
+    covers: pixels (height, width) of the input that the grid spans, from the top left corner; None is all of them.
+        A network that pads 640 x 853 to multiples of 32 says (640, 864). A band of rows says what the band spans.
     """
 
     logits: Tensor
     background: bool = False
+    covers: tuple[int, int] | None = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.logits.shape[-2], self.logits.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        return self.logits.shape[1]
+
+    def float(self) -> DenseLogits:
+        return replace(self, logits=self.logits.float())
 
 
 @dataclass(frozen=True, eq=False)
 class MaskScores:
-    """N masks and what each one shows.
+    """N masks and what each one shows; of any float type, the decoder works in float32.
 
-    masks: logits [B, N, h, w] on any grid that covers the whole input.
+    masks: [B, N, h, w], logits or weights.
     scores: [B, N, C], a probability or weight per mask and class.
+    background, covers: as in `DenseLogits`.
+    weights: "sigmoid" for masks that are logits; "linear" for masks that are weights already, 0 or more.
 
-    The decoder upsamples the masks first and sums sigmoid(mask) * score over N after, as the papers do.
+    The decoder upsamples the masks first, as the papers do. A class then has the sum over N of weight * score, and its
+    posterior is that over the sum of the weights. Where no mask has any weight, the first class wins with posterior 0.
     """
 
     masks: Tensor
     scores: Tensor
     background: bool = False
+    weights: Literal["sigmoid", "linear"] = "sigmoid"
+    covers: tuple[int, int] | None = None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.masks.shape[-2], self.masks.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        return self.scores.shape[-1]
+
+    def float(self) -> MaskScores:
+        return replace(self, masks=self.masks.float(), scores=self.scores.float())
+
+    def weigh(self, masks: Tensor) -> Tensor:
+        """The weights of these masks, at any size that they were brought to."""
+        return masks.sigmoid() if self.weights == "sigmoid" else masks
 
 
 @dataclass(frozen=True)

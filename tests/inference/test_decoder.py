@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lexiseg.errors import LexisegError
-from lexiseg.inference import decoder
-from lexiseg.inference.decoder import Decoder, decode
+from lexiseg.inference import canvas, decoder
+from lexiseg.inference.decoder import Decoder
+from lexiseg.inference.labelling import decode
+from lexiseg.inference.upsample import axes
 from lexiseg.segmenter import DenseLogits, MaskScores
 
 PATHS = ["numba", "torch"]
@@ -155,7 +157,7 @@ def test_both_paths_agree(monkeypatch):
 def test_bands_of_grid_rows_change_nothing(path, rows, height):
     logits = random_logits("clip", 2, 8, (13, 9))
     whole = decode(DenseLogits(logits), (height, 41))
-    banded = Decoder((height, 41), (13, 9), 8)
+    banded = Decoder(*axes((13, 9), (height, 41)), 8)
     for start in range(0, 13, rows):
         first = max(0, start - 1)
         banded.add(logits[0, :, first : start + rows], first)
@@ -258,7 +260,7 @@ def test_bands_of_pixel_rows_change_no_mask(monkeypatch):
     masks = torch.randn(1, 9, 7, 6, generator=generator)
     result = MaskScores(masks, torch.rand(1, 9, 5, generator=generator), background=True)
     whole = decode(result, (80, 66), threshold=0.6)
-    monkeypatch.setattr(decoder, "CHUNK", 3000)
+    monkeypatch.setattr(canvas, "CHUNK", 3000)
     banded = decode(result, (80, 66), threshold=0.6)
     assert np.array_equal(whole.labels, banded.labels)
     assert np.array_equal(whole.scores, banded.scores)

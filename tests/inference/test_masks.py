@@ -14,7 +14,9 @@ pytest.importorskip("numba")
 from lexiseg.errors import LexisegError
 from lexiseg.inference import decoder as decoding
 from lexiseg.inference import masks as module
-from lexiseg.inference.decoder import Decoder, decode
+from lexiseg.inference.decoder import Decoder
+from lexiseg.inference.labelling import decode
+from lexiseg.inference.upsample import axes
 from lexiseg.segmenter import MaskScores
 
 ALWAYS, NEVER = 0.0, float("inf")
@@ -150,7 +152,7 @@ def test_what_is_no_number_is_refused(where):
 def test_few_classes_and_masks_are_looked_at_in_each_cell():
     """The point of it all: of 100 masks and 171 classes next to nothing is left within a cell."""
     result = discs(0, 100, 171, (32, 32))
-    decoder = Decoder((256, 256), (256, 256), 171, shares=True)
+    decoder = Decoder(*axes((32, 32), (256, 256)), 171, shares=True)
     taken = []
     original = module._Pruned.fill
 
@@ -158,7 +160,7 @@ def test_few_classes_and_masks_are_looked_at_in_each_cell():
         monkeypatch.setattr(
             module._Pruned, "fill", lambda self, *band: taken.append(original(self, *band)) or taken[-1]
         )
-        module.decode(result, decoder)
+        module.draw(result, decoder)
     assert taken
     assert all(taken)
     assert np.array_equal(decoder.finish().labels, plainly(result, (256, 256))[0].argmax(0).numpy())

@@ -9,14 +9,13 @@ from typing import ClassVar
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from lexiseg.inference import windows
 from lexiseg.inference.windows import Box, boxes
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Embedding, MaskScores
+from lexiseg.segmenter import DenseEmbedding, Embedding
 
 from .fakes import Whole
 
@@ -169,44 +168,3 @@ def test_what_is_not_finite_is_found(wrong):
     assert not windows.is_finite(broken)
     assert windows.is_finite(Whole(torch.zeros(1, 2)))
     assert not windows.is_finite(Whole(torch.tensor([[wrong]])))
-
-
-@pytest.mark.parametrize("budget", [1, 3000, 10**9])
-@pytest.mark.parametrize("masks", [False, True])
-def test_blended_rows_are_the_mean_over_windows(budget, masks):
-    size, plan = (45, 70), boxes((45, 70), 32, 20)
-    generator = torch.Generator().manual_seed(0)
-
-    def result() -> DenseLogits | MaskScores:
-        grid = torch.randn(1, 4, 4, 4, generator=generator)
-        return MaskScores(grid, torch.rand(1, 4, 3, generator=generator)) if masks else DenseLogits(grid)
-
-    results = [(box, result()) for box in plan]
-    total, cover = torch.zeros(4, *size), torch.zeros(size)
-    for box, found in results:
-        grid = found.masks if isinstance(found, MaskScores) else found.logits
-        full = F.interpolate(grid, size=box.size, mode="bilinear", align_corners=False)[0]
-        if isinstance(found, MaskScores):
-            inside = full.sigmoid()
-            full = torch.cat([torch.einsum("nc,nyx->cyx", found.scores[0], inside), inside.sum(0, keepdim=True)])
-        total[:, box.top : box.bottom, box.left : box.right] += full
-        cover[box.top : box.bottom, box.left : box.right] += 1
-    done = 0
-    for first, band in windows.blend_rows(iter(results), size, budget):
-        assert first == max(0, done - 1)
-        assert torch.allclose(band, (total / cover)[:, first : first + band.shape[1]], atol=1e-5)
-        done = first + band.shape[1]
-    assert done == size[0]
-
-
-def test_windows_are_asked_for_when_their_rows_are_due():
-    plan, asked = boxes((96, 32), 32, 32), []
-
-    def results():
-        for box in plan:
-            asked.append(box.top)
-            yield box, DenseLogits(torch.zeros(1, 2, 4, 4))
-
-    for first, band in windows.blend_rows(results(), (96, 32), 2 * 32 * 8):
-        assert max(asked) <= first + band.shape[1] + 32
-    assert asked == [0, 32, 64]

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
 
 from lexiseg import catalog, settings
@@ -27,6 +26,7 @@ from lexiseg.evaluation.evaluate import finish
 from lexiseg.evaluation.pipeline import Item
 from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.subject import Model, prepare
+from lexiseg.inference.upsample import axes
 from lexiseg.metrics.oracle import ASSIGNMENTS, label_proposals, label_segments
 from lexiseg.proposals._proposals import Proposer
 from lexiseg.segmenter import MaskScores
@@ -71,15 +71,18 @@ class ModelMasks:
     @torch.inference_mode()
     def __call__(self, item: Item) -> tuple[str, Array]:
         predictor = self.subject.predictor
-        views = list(predictor.embed(item.image).views)
+        embedded = predictor.embed(item.image)
+        views = list(embedded.views)
         result = predictor.segmenter.classify(views[0][1], predictor.embed_text(self.subject.vocabulary))
         if not isinstance(result, MaskScores):
             raise SettingError(f"{predictor.name} labels places, not masks; give a mask method, or a folder of masks")
         if len(views) > 1:
             raise SettingError(f"{predictor.name} looks at {item.key} in {len(views)} windows; set window=none")
-        size = item.image.shape[:2]
-        masks = functional.interpolate(result.masks.float(), size=size, mode="bilinear", align_corners=False)
-        return "masks", masks[0].sigmoid().cpu().numpy()  # [N, H, W]
+        rows, columns = axes(result.grid, item.image.shape[:2], covers=result.covers, seen=embedded.resized)
+        weights = result.weigh(columns.along_rows(rows.upsample(result.masks[0])))  # [N, H, W]
+        if result.weights == "linear":  # shares, 0-1
+            weights = weights / weights.sum(dim=0).clamp(min=torch.finfo(weights.dtype).tiny)
+        return "masks", weights.cpu().numpy()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,70 +1,86 @@
-"""Overlapping windows to one label map: classified, averaged at the pixels of the resized picture, labelled in bands.
+"""Averages the results of overlapping windows at the pixels of the resized picture, in bands.
 
-The mean of windows is bilinear wherever none of them passes from one cell to the next and no window begins or ends. So
-it is evaluated at the first and the last pixel of each such stretch alone, its knots, and the decoder does the rest:
-for patches of 16 pixels at one value in fifty. Interpolating from the resized picture's pixels to those of the
-photograph changes nothing within a stretch and is linear between two of them. Masks are not bilinear once they have
-passed their sigmoid; for them every pixel is a knot.
+This is the order of mmseg's `slide` mode (specs/maskclip_zsseg.md §2.6), which the papers' numbers were made with.
+
+From the middle of one cell to the middle of the next a window's values are linear; before the first middle and after
+the last they are level. So the mean of windows is linear as long as no window passes a middle, begins or ends. Each
+such stretch is evaluated at its first and last pixel alone, its knots, and the decoder fills in the rest. Along one
+side of a picture, two windows of three cells of 12 pixels each:
+
+    pixels      0                   20              36                 55
+    window 1    aaaaaabbbbbbbbbbbbccccccccccccdddddd                            one letter: between the same middles
+    window 2                        aaaaaabbbbbbbbbbbbccccccccccccdddddd
+    knots       *    **          ****    **  **    ****          **   **
+
+With cells of 16 pixels, down and across, that is one value in fifty. The pixels of the photograph lie between those of
+the resized picture; bringing the mean to them changes nothing within a stretch and is linear between two stretches.
+
+Linear masks are blended like logits. Masks that have to pass a sigmoid first are not linear: every pixel is a knot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lexiseg.inference.decoder import Decoder, sound
-from lexiseg.inference.upsample import Axis, values_at
+from lexiseg.inference.canvas import Canvas
+from lexiseg.inference.upsample import Result, Size, axes, values_at
 from lexiseg.inference.windows import Box
-from lexiseg.segmenter import DenseLogits, MaskScores
+from lexiseg.segmenter import MaskScores
 
-__all__ = ["blend"]
+__all__ = ["Window", "blend", "blend_rows"]
 
-Window = tuple[Box, DenseLogits | MaskScores]
+Window = tuple[Box, Result]
 Places = npt.NDArray[np.int_]
 
 
-def blend(results: Iterable[Window], resized: tuple[int, int], decoder: Decoder, budget: int) -> None:
-    """Fills the label map with the mean of the windows' results, as `F.interpolate` would bring it to full size.
+def blend(results: Iterable[Window], resized: Size, canvas: Canvas, budget: int) -> None:
+    """Fills the map with the mean of the windows' results, as `F.interpolate` would bring it to full size.
 
-    results: from top to bottom, each of one image (B = 1); they are asked for when their rows are due, and dropped.
-    resized: (height, width) of the picture that the windows are of.
+    results: from top to bottom, each sound and of one image; they are asked for when their rows are due, and dropped.
+    resized: of the picture that the windows are of; the rows and columns of `canvas` lie on its pixels.
     budget: how many numbers are held at a time, beside the windows' own results.
     """
     height, width = resized
-    rows, columns = Axis.of(height, decoder.size[0]), Axis.of(width, decoder.size[1])
-    for stretch, active in _stretches(map(_finite, results), height):
+    for start, stop, active in _stretches(results, height):
         # the row after the last one is the next stretch's; pixels of the photograph in between need both
-        down, across = _knots(active, stretch, 0), _knots(active, (0, width - 1), 1)
-        step = max(1, budget // (_channels(active) * len(across)))
+        down, across = _knots(active, (start, min(stop, height - 1)), 0), _knots(active, (0, width - 1), 1)
+        step = max(1, budget // (_numbers(active) * len(across)))
         for knots in (down[first : first + step + 1] for first in range(0, max(1, len(down) - 1), step)):
-            last = int(np.searchsorted(rows.places, knots[-1], side="right"))
+            last = int(np.searchsorted(canvas.rows.places, knots[-1], side="right"))
             if knots[-1] + 1 >= height:
-                last = len(rows)
-            if last > decoder.done:
+                last = len(canvas.rows)
+            if last > canvas.done:
                 values = _mean(active, knots, across)  # [K, n, m]
-                part = rows.rows(decoder.done, last)
-                decoder.fill(values, part.through(knots), columns.through(across))
+                part = canvas.rows.rows(canvas.done, last)
+                canvas.fill(values, part.through(knots), canvas.columns.through(across))
 
 
-def _finite(window: Window) -> Window:
-    """-inf would become NaN between two places of the grid."""
-    box, result = window
-    return (box, replace(result, logits=sound(result.logits))) if isinstance(result, DenseLogits) else window
+def blend_rows(results: Iterable[Window], resized: Size, budget: int) -> Iterator[tuple[int, Tensor]]:
+    """The same mean at every pixel of the resized picture, for those who need all of them: a band of rows at a time.
+
+    Yields (first row, [K, n, W]) from top to bottom, with K as in `sums`.
+    """
+    height, width = resized
+    for start, stop, active in _stretches(results, height):
+        step = max(1, budget // (_numbers(active) * width))
+        for first in range(start, stop, step):
+            yield first, _mean(active, np.arange(first, min(first + step, stop)), np.arange(width))
 
 
-def _channels(active: list[Window]) -> int:
-    result = active[0][1]
-    return result.logits.shape[1] if isinstance(result, DenseLogits) else result.scores.shape[2] + 1
+def _numbers(active: list[Window]) -> int:
+    """That are held for a value of each channel: the channels, or also the masks they are summed from, twice."""
+    masks = [result.masks.shape[1] for _, result in active if isinstance(result, MaskScores)]
+    return active[0][1].channels + (1 + 2 * max(masks) if masks else 0)
 
 
-def _stretches(results: Iterable[Window], height: int) -> Iterator[tuple[tuple[int, int], list[Window]]]:
-    """Rows between which no window begins or ends, as (first, last) with the next one's first as the last; and all
-    windows that have one of these rows."""
+def _stretches(results: Iterable[Window], height: int) -> Iterator[tuple[int, int, list[Window]]]:
+    """Rows `start` to `stop` between which no window begins or ends, and all windows that have one of these rows, or
+    the one after them."""
     remaining = iter(results)
     upcoming = next(remaining, None)
     active: list[Window] = []
@@ -79,26 +95,30 @@ def _stretches(results: Iterable[Window], height: int) -> Iterator[tuple[tuple[i
         while stop < height and upcoming is not None and upcoming[0].top <= stop:
             active.append(upcoming)
             upcoming = next(remaining, None)
-        yield (start, min(stop, height - 1)), active
+        yield start, stop, active
         start = stop
 
 
 def _knots(active: list[Window], span: tuple[int, int], side: int) -> Places:
-    """The pixels of one axis, from the first to the last of `span`, between which the mean of windows is linear.
+    """The pixels of one side, from the first to the last of `span`, between which the mean of windows is linear.
 
     side: 0 for rows, 1 for columns.
     """
     first, last = span
     starts = {first, last, last + 1}
-    for low, high, cells in {(box[side], box[side + 2], _cells(box, result, side)) for box, result in active}:
-        starts |= {low, high} | {low + int(start) for start in Axis.of(cells, high - low).runs(high - low)}
+    for box, result in active:
+        low, high = box[side], box[side + 2]
+        starts |= {low, high} | {low + start for start in _stretch_starts(result, box.size, side)}
     ordered = np.array(sorted(start for start in starts if first <= start <= last + 1))
     return np.unique(np.concatenate([ordered[:-1], ordered[1:] - 1]))
 
 
-def _cells(box: Box, result: DenseLogits | MaskScores, side: int) -> int:
-    """Of the grid of a result; for masks, as many as there are pixels."""
-    return int(result.logits.shape[2 + side]) if isinstance(result, DenseLogits) else box.size[side]
+def _stretch_starts(result: Result, size: Size, side: int) -> list[int]:
+    """The pixels of a window where it passes from one pair of cells to the next."""
+    if isinstance(result, MaskScores) and result.weights == "sigmoid":
+        return list(range(size[side]))
+    axis = axes(result.grid, size, covers=result.covers)[side]
+    return [int(start) for start in axis.runs(len(axis))]
 
 
 def _mean(active: list[Window], rows: Places, columns: Places) -> Tensor:

@@ -1,32 +1,37 @@
-"""An embedded picture and a classifier to a label map, in bounded memory: in bands of rows whatever the way."""
+"""Labels embedded pictures in bounded memory: in bands of rows, whatever the way."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from lexiseg.errors import SettingError
-from lexiseg.inference import windows
-from lexiseg.inference.blending import blend
-from lexiseg.inference.decoder import CHUNK, Decoded, Decoder, decode
+from lexiseg.inference import masks, windows
+from lexiseg.inference.blending import Window, blend, blend_rows
+from lexiseg.inference.canvas import CHUNK, Canvas
+from lexiseg.inference.checking import check, check_covers, sound
+from lexiseg.inference.decoder import Decoded, Decoder
+from lexiseg.inference.posterior import Posterior
+from lexiseg.inference.upsample import Axis, Result, Size, axes
 from lexiseg.inference.windows import Box
 from lexiseg.segmenter import DenseLogits, Embedding, MaskScores, Segmenter
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["Embedded", "Labeller", "Refine"]
+__all__ = ["Embedded", "Labeller", "Refine", "decode"]
 
 BAND = 4 * CHUNK  # logits that are held at a time
 MAX_REFINED = 1 << 28  # logits: a refiner needs all of them at once
 NOTHING = 1e-12  # the share of a class that no mask has, before the logarithm
 
-Result = DenseLogits | MaskScores
 Refine = Callable[[Tensor, npt.NDArray[np.uint8]], Tensor]  # logits [C, h, w] and RGB [H, W, 3] to logits
+Map = TypeVar("Map", bound=Canvas)
+Make = Callable[[Result, Axis, Axis], Map]  # an empty map whose rows and columns lie as given on a result's grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,27 +75,52 @@ class Labeller:
 
     def label(self, embedded: Embedded) -> Decoded:
         """The label map at the photograph's own size; pixels that are not there are unlabelled, with score 0."""
-        decoded = self._label(embedded)
+        decoded = self._filled(embedded, self._decoder).finish()
         if embedded.valid is not None:
             decoded.labels[~embedded.valid] = np.iinfo(decoded.labels.dtype).max
             if decoded.scores is not None:
                 decoded.scores[~embedded.valid] = 0
         return decoded
 
-    def _label(self, embedded: Embedded) -> Decoded:
+    def posterior(self, embedded: Embedded, name: str) -> npt.NDArray[np.float16]:
+        """The posterior of one class at every pixel of the photograph, 0-1 [H, W]; 0 where pixels are not there.
+
+        name: of the class, or any of its words. Raises `UnknownName` for one that was not asked about.
+        """
+        channel = self.vocabulary.index(name)
+
+        def make(result: Result, rows: Axis, columns: Axis) -> Posterior:
+            return Posterior(rows, columns, result.channels, channel, shares=isinstance(result, MaskScores))
+
+        scores = self._filled(embedded, make).scores
+        if embedded.valid is not None:
+            scores[~embedded.valid] = 0
+        return scores
+
+    def _filled(self, embedded: Embedded, make: Make[Map]) -> Map:
         if not embedded.joined:
-            return self._windows(embedded)
-        ((_, embedding),) = embedded.views
-        rows = self._rows_at_once(embedding)
-        if rows is not None:
-            return self._bands(embedding, rows, embedded.size)
-        result = self.segmenter.classify(embedding, self.classifier)
+            return self._windows(embedded, make)
+        ((box, view),) = embedded.views
+        rows = self._rows_at_once(view)
+        canvas = None if rows is None else self._bands(view, rows, embedded, make)
+        if canvas is not None:
+            return canvas
+        result = self._classify(view, box.size)
         if self.refine is None:
-            return self._decode(result, embedded.size)
-        if isinstance(result, DenseLogits):
-            return self._refined(result.logits[0], result, embedded)
-        pixels = windows.blend_rows([(Box(0, 0, *embedded.resized), result)], embedded.resized, BAND)
-        return self._refined(_collect(pixels, result, embedded.resized), result, embedded)
+            return _drawn(result, embedded.size, box.size, make)
+        if isinstance(result, DenseLogits) and result.covers is None:
+            return self._refined(result.logits[0], result, embedded, make)
+        return self._refined(_at_pixels([(box, result)], result, embedded.resized), result, embedded, make)
+
+    def _classify(self, view: Embedding, seen: Size) -> Result:
+        """Checked and sound; `seen` is the size of the view's input."""
+        result = check(self.segmenter.classify(view, self.classifier), self._method, self.vocabulary)
+        check_covers(result.covers, result.grid, seen, self._method)
+        return sound(result)
+
+    @property
+    def _method(self) -> str:
+        return f"{type(self.segmenter).__name__}.classify"
 
     def _rows_at_once(self, embedding: Embedding) -> int | None:
         """How many grid rows to classify at a time; None for all, because they are few or belong together."""
@@ -100,36 +130,42 @@ class Labeller:
         rows = max(1, BAND // (len(self.vocabulary.queries) * width))
         return rows if rows < height else None
 
-    def _bands(self, embedding: Embedding, rows: int, size: tuple[int, int]) -> Decoded:
-        """Grid rows in bands, each repeating the last row of the one before: pixels in between need both."""
-        height, width = windows.grid(embedding)
-        decoder = None
+    def _bands(self, view: Embedding, rows: int, embedded: Embedded, make: Make[Map]) -> Map | None:
+        """Grid rows in bands, each repeating the last row of the one before: pixels in between need both.
+
+        None where the method answers on a grid of its own, whose bands do not fit together.
+        """
+        height, width = windows.grid(view)
+        canvas, covers = None, None
         for start in range(0, height, rows):
             first, stop = max(0, start - 1), min(start + rows, height)
-            result = self.segmenter.classify(windows.rows(embedding, first, stop), self.classifier)
-            if not isinstance(result, DenseLogits) or result.logits.shape[-2:] != (stop - first, width):
-                # the method answers on a grid of its own, whose bands nobody could put together
-                return self._decode(self.segmenter.classify(embedding, self.classifier), size)
-            decoder = decoder or self._decoder(result, size, (height, width))
-            decoder.add(result.logits[0], first)
-        assert decoder is not None
-        return decoder.finish()
+            band = self.segmenter.classify(windows.rows(view, first, stop), self.classifier)
+            result = sound(check(band, self._method, self.vocabulary))
+            if not isinstance(result, DenseLogits) or result.grid != (stop - first, width):
+                return None
+            if canvas is None:
+                covers = _covers(result, height)
+                check_covers(covers, (height, width), embedded.resized, self._method)
+                canvas = make(result, *axes((height, width), embedded.size, covers=covers, seen=embedded.resized))
+            elif _covers(result, height) != covers:
+                return None
+            canvas.add(result.logits[0], first)
+        return canvas
 
-    def _windows(self, embedded: Embedded) -> Decoded:
+    def _windows(self, embedded: Embedded, make: Make[Map]) -> Map:
         """The papers' order: windows are averaged at the pixels of the resized picture, then brought to full size."""
-        others = ((box, self.segmenter.classify(view, self.classifier)) for box, view in embedded.views)
+        others = ((box, self._classify(view, box.size)) for box, view in embedded.views)
         box, result = next(others)
         results = itertools.chain([(box, result)], others)
         if self.refine is not None:
-            rows = windows.blend_rows(results, embedded.resized, BAND)
-            return self._refined(_collect(rows, result, embedded.resized), result, embedded)
+            return self._refined(_at_pixels(results, result, embedded.resized), result, embedded, make)
         if isinstance(result, MaskScores) and embedded.resized == embedded.size == box.size:
-            return self._decode(result, embedded.size)  # one window, no second interpolation
-        decoder = self._decoder(result, embedded.size, embedded.resized)
-        blend(results, embedded.resized, decoder, BAND)
-        return decoder.finish()
+            return _drawn(result, embedded.size, box.size, make)  # one window, no second interpolation
+        canvas = make(result, *axes(embedded.resized, embedded.size))
+        blend(results, embedded.resized, canvas, BAND)
+        return canvas
 
-    def _refined(self, logits: Tensor, result: Result, embedded: Embedded) -> Decoded:
+    def _refined(self, logits: Tensor, result: Result, embedded: Embedded, make: Make[Map]) -> Map:
         assert self.refine is not None
         assert embedded.pixels is not None
         if logits.numel() > MAX_REFINED:
@@ -138,22 +174,11 @@ class Labeller:
                 f"use fewer classes, a smaller short_side, or no refiner"
             )
         rgb = np.ascontiguousarray(embedded.pixels.permute(1, 2, 0).cpu().numpy())
-        refined = self.refine(logits.float(), rgb)
-        return self._decode(DenseLogits(refined[None], result.background), embedded.size)
+        refined = sound(DenseLogits(self.refine(logits, rgb)[None], result.background))
+        return _drawn(refined, embedded.size, embedded.resized, make)
 
-    def _decode(self, result: Result, size: tuple[int, int]) -> Decoded:
-        return decode(result, size, threshold=self._threshold(result), scores=self.scores)
-
-    def _decoder(self, result: Result, size: tuple[int, int], grid: tuple[int, int]) -> Decoder:
-        return Decoder(
-            size,
-            grid,
-            _channels(result),
-            background=result.background,
-            threshold=self._threshold(result),
-            scores=self.scores,
-            shares=isinstance(result, MaskScores),
-        )
+    def _decoder(self, result: Result, rows: Axis, columns: Axis) -> Decoder:
+        return _decoder(result, rows, columns, self._threshold(result), self.scores)
 
     def _threshold(self, result: Result) -> float | None:
         """A method that fills in the background by a rule of its own has no second one."""
@@ -164,17 +189,62 @@ class Labeller:
         return self.own_threshold if self.threshold is None else self.threshold
 
 
-def _channels(result: Result) -> int:
-    return result.logits.shape[1] if isinstance(result, DenseLogits) else result.scores.shape[2]
+def decode(
+    result: Result, size: Size, *, seen: Size | None = None, threshold: float | None = None, scores: bool = True
+) -> Decoded:
+    """The label map of one image (B = 1) at `size` (height, width).
+
+    result: of any float type.
+    seen: the size of the input that the result is of, where that is not `size`; only its `covers` ask for it.
+    threshold: pixels whose winner has a smaller posterior stay unlabelled, as do those the background wins.
+    scores: whether the posteriors are wanted. They are a softmax over classes for `DenseLogits`, correct to 1e-4 of
+        their value before they are rounded to float16; for `MaskScores` the mean of the winner's scores over masks, by
+        the masks' weights.
+
+    Raises `LexisegError` for logits that are NaN or infinite; -inf is allowed and never wins.
+    """
+
+    def make(result: Result, rows: Axis, columns: Axis) -> Decoder:
+        return _decoder(result, rows, columns, threshold, scores)
+
+    return _drawn(sound(result), size, seen or size, make).finish()
 
 
-def _collect(rows: Iterator[tuple[int, Tensor]], result: Result, size: tuple[int, int]) -> Tensor:
-    """All bands as logits [C, H, W]; the shares of masks as their logarithm."""
-    channels = _channels(result)
+def _decoder(result: Result, rows: Axis, columns: Axis, threshold: float | None, scores: bool) -> Decoder:
+    return Decoder(
+        rows,
+        columns,
+        result.channels,
+        background=result.background,
+        threshold=threshold,
+        scores=scores,
+        shares=isinstance(result, MaskScores),
+    )
+
+
+def _drawn(result: Result, size: Size, seen: Size, make: Make[Map]) -> Map:
+    """A map of `size` of a sound result whose input had the size `seen`."""
+    canvas = make(result, *axes(result.grid, size, covers=result.covers, seen=seen))
+    if isinstance(result, DenseLogits):
+        canvas.add(result.logits[0])
+    else:
+        masks.draw(result, canvas)
+    return canvas
+
+
+def _covers(band: DenseLogits, height: int) -> tuple[float, float] | None:
+    """What all `height` rows of a grid cover, from what a band of them does."""
+    if band.covers is None:
+        return None
+    return band.covers[0] * height / band.grid[0], band.covers[1]
+
+
+def _at_pixels(results: Iterable[Window], result: Result, resized: Size) -> Tensor:
+    """The mean of windows as logits [C, *resized]; the shares of masks as their logarithm."""
     whole = None
-    for first, band in rows:
-        whole = band.new_empty(channels, *size) if whole is None else whole
-        values = band if isinstance(result, DenseLogits) else (band[:-1] / band[-1:]).clamp(min=NOTHING).log()
-        whole[:, first : first + band.shape[1]] = values
+    for first, band in blend_rows(results, resized, BAND):
+        whole = band.new_empty(result.channels, *resized) if whole is None else whole
+        logits = band if isinstance(result, DenseLogits) else (band[:-1] / band[-1:]).clamp(min=NOTHING).log()
+        whole[:, first : first + band.shape[1]] = logits
     assert whole is not None
     return whole

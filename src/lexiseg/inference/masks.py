@@ -1,6 +1,8 @@
-"""Masks and their scores to a label map: masks upsampled, then summed over, C x H x W of which never exists.
+"""Sums masks times scores at full size, C x H x W of which never exists.
 
-Per cell of the masks' grid the sigmoids of the corners bound each mask, and so the sum of each class: most classes can
+Linear masks are summed on their own grid, since upsampling the sums gives the same, and the sums decoded like logits.
+Masks that have to pass a sigmoid are upsampled first; without numba, all of them, a band of rows at a time. With it,
+per cell of the masks' grid the sigmoids of the corners bound each mask, and so the sum of each class: most classes can
 win nowhere in it, and most masks do not change there. Where cells are small or little can be left out, all masks are
 upsampled and summed by one matrix product, a band of rows at a time. Labels are those of the plain way but where two
 sums are equal to about 1e-6 of their value.
@@ -11,21 +13,19 @@ from __future__ import annotations
 import functools
 import itertools
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lexiseg.errors import LexisegError
-from lexiseg.inference.upsample import Axis, to_width
+from lexiseg.inference.canvas import Canvas, bands
+from lexiseg.inference.decoder import Decoder
+from lexiseg.inference.upsample import Axis, sums
 from lexiseg.segmenter import MaskScores
 
-if TYPE_CHECKING:
-    from lexiseg.inference.decoder import Decoder
-
-__all__ = ["decode"]
+__all__ = ["draw"]
 
 TILE = 64  # pixels
 BAND = 1 << 23  # numbers that are held at a time, beside the masks
@@ -33,43 +33,56 @@ SMALL = 6  # pixels; smaller cells are not worth looking for candidates
 STEP = 7  # one tile of so many tells whether looking for candidates pays
 # what a candidate times a mask costs at one pixel, over what it costs in a matrix product
 LOOP = 5.0
-LARGEST = 1e4  # a logit; the sigmoid is 1 long before
 
 
-def decode(result: MaskScores, decoder: Decoder) -> None:
-    """Fills the label map of one image (B = 1) on the CPU, with the compiled loops.
+def draw(result: MaskScores, canvas: Canvas) -> None:
+    """Fills a map with a sound result of one image (B = 1); the map's rows and columns lie on the grid of the masks.
 
-    Holds 12 bytes for each number of the masks, and 32 MB or a row of pixels, whichever is more.
-
-    Raises `LexisegError` for masks or scores that are NaN.
+    With the compiled loops, holds 8 bytes for each number of the masks, and 32 MB or a row of pixels, whichever is
+    more.
     """
-    logits, scores = _sound(result.masks[0]), _sound(result.scores[0])  # [N, h, w], [N, C]
-    if not len(logits):  # nothing is anywhere: the first class wins
-        logits, scores = logits.new_full((1, 1, 1), -LARGEST), scores.new_zeros(1, scores.shape[1])
+    if result.weights == "linear":
+        _add_sums(result, canvas)
+    elif isinstance(canvas, Decoder) and canvas.kernels(result.masks.device) is not None:
+        _decode(result, canvas)
+    else:
+        _fill_sums(result, canvas)
+
+
+def _add_sums(result: MaskScores, canvas: Canvas) -> None:
+    height, width = result.grid
+    for start, stop in bands(height, _numbers_per_place(result) * width, result.masks.device):
+        first = max(0, start - 1)
+        canvas.add(sums(result, result.masks[0, :, first:stop]), first)
+
+
+def _fill_sums(result: MaskScores, canvas: Canvas) -> None:
+    """Other masks are upsampled to the pixels of the map and summed there."""
+    height, width = canvas.size
+    every = Axis.of(width, width)
+    for start, stop in bands(height, _numbers_per_place(result) * width, result.masks.device):
+        here = canvas.columns.along_rows(canvas.rows.rows(start, stop).upsample(result.masks[0]))  # [N, n, W]
+        canvas.fill(sums(result, here), Axis.of(stop - start, stop - start), every)
+
+
+def _numbers_per_place(result: MaskScores) -> int:
+    """That are held for each place where masks are summed."""
+    return result.channels + 1 + result.masks.shape[1]
+
+
+def _decode(result: MaskScores, decoder: Decoder) -> None:
+    logits, scores = result.masks[0], result.scores[0]  # [N, h, w], [N, C]
     weights = torch.cat([scores, scores.new_ones(len(scores), 1)], dim=1)  # [N, C + 1]
-    masks = logits.permute(1, 2, 0).contiguous()  # [h, w, N]
     height, width = decoder.size
-    rows, columns = Axis.of(masks.shape[0], height), Axis.of(masks.shape[1], width)
     step = max(1, BAND // (width * sum(weights.shape)))
     pruned = None
-    if height * width >= SMALL * masks.shape[0] * masks.shape[1]:
-        pruned = _Pruned(decoder, masks, weights, rows, columns)
+    if height * width >= SMALL * logits.shape[1] * logits.shape[2]:
+        pruned = _Pruned(decoder, logits.permute(1, 2, 0).contiguous(), weights)
         step = max(1, BAND // pruned.numbers_per_row)
-    for start, stop in _cuts(rows, step):
+    for start, stop in _cuts(decoder.rows, step):
         if pruned is None or not pruned.fill(start, stop):
-            _fill_all(decoder, logits, weights, rows, (start, stop))
+            _fill_all(decoder, logits, weights, (start, stop))
     decoder.done = height
-
-
-def _sound(values: Tensor) -> Tensor:
-    """Finite float32; a NaN is the end."""
-    values = values.float().clamp(-LARGEST, LARGEST)
-    if torch.isnan(values).any():
-        raise LexisegError(
-            f"{int(torch.isnan(values).sum()):,} of {values.numel():,} numbers of the masks are NaN; the weights are "
-            "damaged or the precision is too low for them: try dtype='fp32'"
-        )
-    return values
 
 
 def _cuts(rows: Axis, step: int) -> list[tuple[int, int]]:
@@ -83,23 +96,23 @@ def _cuts(rows: Axis, step: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _fill_all(decoder: Decoder, logits: Tensor, weights: Tensor, rows: Axis, band: tuple[int, int]) -> None:
+def _fill_all(decoder: Decoder, logits: Tensor, weights: Tensor, band: tuple[int, int]) -> None:
     """Every mask at every pixel, every class."""
     width = decoder.size[1]
     step = max(1, BAND // (width * sum(weights.shape)))
     for first in range(*band, step):
-        part = rows.rows(first, min(first + step, band[1]))
-        inside = to_width(part.upsample(logits), width).sigmoid_()  # [N, n, W]
-        sums = (inside.flatten(1).mT @ weights).view(len(part), width, -1).numpy()  # [n, W, C + 1]
+        part = decoder.rows.rows(first, min(first + step, band[1]))
+        inside = decoder.columns.along_rows(part.upsample(logits)).sigmoid_()  # [N, n, W]
+        summed = (inside.flatten(1).mT @ weights).view(len(part), width, -1).numpy()  # [n, W, C + 1]
         labels = decoder.labels[first : first + len(part)]
-        block = functools.partial(_label_sums, sums, decoder.policy, labels)
+        block = functools.partial(_label_sums, summed, decoder.policy, labels)
         decoder.in_blocks(block, np.arange(0, len(part) + 1, dtype=np.int32), first)
 
 
 def _label_sums(
-    sums: npt.NDArray[np.float32], policy: Any, labels: Any, part: npt.NDArray[np.int32], shares: Any
+    summed: npt.NDArray[np.float32], policy: Any, labels: Any, part: npt.NDArray[np.int32], shares: Any
 ) -> None:
-    _mask_kernels().label_sums(sums, part, policy, labels, shares)
+    _mask_kernels().label_sums(summed, part, policy, labels, shares)
 
 
 def _mask_kernels() -> ModuleType:
@@ -111,12 +124,12 @@ def _mask_kernels() -> ModuleType:
 class _Pruned:
     """The classes and masks that count in each cell, a band of cells at a time."""
 
-    def __init__(self, decoder: Decoder, masks: Tensor, weights: Tensor, rows: Axis, columns: Axis) -> None:
-        self.decoder, self.masks, self.rows, self.columns = decoder, masks, rows, columns
-        self.inside = masks.sigmoid()
+    def __init__(self, decoder: Decoder, masks: Tensor, weights: Tensor) -> None:
+        self.decoder, self.rows, self.columns = decoder, decoder.rows, decoder.columns
+        self.masks, self.inside = masks, masks.sigmoid()  # [h, w, N]
         self.weights = weights
         self.scores = weights.mT.contiguous().numpy()  # [C + 1, N]
-        self.runs = columns.runs(TILE)
+        self.runs = self.columns.runs(TILE)
 
     @property
     def numbers_per_row(self) -> int:

@@ -1,8 +1,7 @@
-"""Windows over a picture that is too large to be looked at at once, and the way back to one picture.
+"""Splits a large picture into windows and merges their embeddings.
 
-Two ways back. Features: the windows' embeddings are averaged on one grid, which is then classified like any other.
-Logits: each window is classified, brought to the window's pixels, summed and divided by the coverage; that is the
-order of mmseg's `slide` mode (docs/papers/maskclip.md §2.6), which the papers' numbers were made with.
+That is one of two ways back to one picture: the embeddings of windows are averaged on one grid, which is then
+classified like any other. The other is `blending`, which averages what windows were classified as.
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lexiseg.inference.upsample import value_rows
-from lexiseg.segmenter import DenseLogits, Embedding, MaskScores
+from lexiseg.segmenter import Embedding
 
-__all__ = ["Box", "blend_rows", "boxes", "fits", "grid", "is_finite", "rows", "stitch", "take"]
+__all__ = ["Box", "boxes", "fits", "grid", "is_finite", "rows", "stitch", "take"]
 
 View = TypeVar("View", bound=Embedding)
 
@@ -160,49 +158,3 @@ def _tent(length: int, device: torch.device) -> Tensor:
     """1/2, 3/2 ... and back: the distance of each cell's middle from the window's border, in cells."""
     middle = torch.arange(length, device=device) + 0.5
     return torch.minimum(middle, length - middle)
-
-
-def blend_rows(
-    results: Iterable[tuple[Box, DenseLogits | MaskScores]], size: tuple[int, int], budget: int
-) -> Iterator[tuple[int, Tensor]]:
-    """The mean of the windows' results at the pixels of the resized picture, a band of rows at a time.
-
-    results: from top to bottom, each of one image (B = 1); they are asked for when their rows are due, and dropped.
-    size: (height, width) of the resized picture.
-    budget: how many numbers a band holds.
-
-    Yields (first row, [K, n, W]) with K as in `value_rows`; each band repeats the last row of the one before.
-    """
-    remaining = iter(results)
-    upcoming = next(remaining, None)
-    active: list[tuple[Box, DenseLogits | MaskScores]] = []
-    last: Tensor | None = None
-    start = 0
-    while start < size[0]:
-        stop = start + 1
-        if last is not None:
-            stop = min(size[0], start + max(1, budget // (len(last) * size[1])))
-        while upcoming is not None and upcoming[0].top < stop:
-            active.append(upcoming)
-            upcoming = next(remaining, None)
-        active = [(box, result) for box, result in active if box.bottom > start]
-        band = _mean_rows(active, start, stop, size[1])
-        yield (start, band) if last is None else (start - 1, torch.cat([last, band], dim=1))
-        last, start = band[:, -1:], stop
-
-
-def _mean_rows(active: list[tuple[Box, DenseLogits | MaskScores]], start: int, stop: int, width: int) -> Tensor:
-    total, cover = None, None
-    for box, result in active:
-        top, bottom = max(start, box.top), min(stop, box.bottom)
-        if top >= bottom:
-            continue
-        values = value_rows(result, box.size, top - box.top, bottom - box.top)  # [K, n, w]
-        if total is None or cover is None:
-            total, cover = values.new_zeros(len(values), stop - start, width), values.new_zeros(stop - start, width)
-        place = (..., slice(top - start, bottom - start), slice(box.left, box.right))
-        total[place] += values
-        cover[place] += 1
-    assert total is not None, "windows leave a gap"
-    assert cover is not None
-    return total.div_(cover)

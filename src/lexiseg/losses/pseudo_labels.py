@@ -48,10 +48,11 @@ def fill(
 
 def _at_labels(result: DenseLogits | MaskScores, labels: Tensor) -> Tensor:
     """Scores at every pixel; masks are brought to its size before they are summed, as everywhere."""
+    result = result.float()
     if isinstance(result, DenseLogits):
-        return upsample(result.logits, labels.shape[-2:])
-    masks = upsample(result.masks, labels.shape[-2:]).sigmoid()
-    return torch.einsum("bnhw,bnc->bchw", masks, result.scores.to(masks))
+        return upsample(result.logits, labels.shape[-2:], covers=result.covers)
+    masks = result.weigh(upsample(result.masks, labels.shape[-2:], covers=result.covers))
+    return torch.einsum("bnhw,bnc->bchw", masks, result.scores)
 
 
 def _posterior(result: DenseLogits | MaskScores, scores: Tensor) -> Tensor:
@@ -61,9 +62,17 @@ def _posterior(result: DenseLogits | MaskScores, scores: Tensor) -> Tensor:
     return scores.amax(dim=1) / scores.sum(dim=1).clamp(min=1e-12)
 
 
-def upsample(scores: Tensor, size: Sequence[int]) -> Tensor:
-    """Bilinear, pixel centres aligned, in float32."""
-    return functional.interpolate(scores.float(), size=list(size), mode="bilinear", align_corners=False)
+def upsample(scores: Tensor, size: Sequence[int], *, covers: Sequence[int] | None = None) -> Tensor:
+    """Bilinear, pixel centres aligned, in float32.
+
+    covers: pixels that the grid spans, where they are not `size`; what is beyond is cut off, what is missing repeated.
+    """
+    size, covers = list(size), list(covers or size)
+    whole = functional.interpolate(scores.float(), size=covers, mode="bilinear", align_corners=False)
+    if covers == size:
+        return whole
+    missing = [max(0, side - spanned) for side, spanned in zip(size, covers, strict=True)]
+    return functional.pad(whole, (0, missing[1], 0, missing[0]), mode="replicate")[..., : size[0], : size[1]]
 
 
 def cross_entropy(scores: Tensor, targets: Tensor, *, ignore: int, mean: Literal["valid", "all"] = "valid") -> Tensor:

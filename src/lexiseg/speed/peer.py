@@ -79,8 +79,11 @@ class _Tower:
 
 
 def argmax(result: DenseLogits | MaskScores, size: tuple[int, int]) -> Tensor:
-    """Labels [H, W] of a result of one image, by way of the scores of all classes at `size` (height, width)."""
+    """Labels [H, W] of a result of one image, by way of the scores of all classes at `size` (height, width).
+
+    Takes the grid for the whole picture, whatever it `covers`: the time is the same.
+    """
     if isinstance(result, DenseLogits):
         return F.interpolate(result.logits, size, mode="bilinear", align_corners=False).argmax(dim=1)[0]
-    masks = F.interpolate(result.masks, size, mode="bilinear", align_corners=False).sigmoid()
+    masks = result.weigh(F.interpolate(result.masks, size, mode="bilinear", align_corners=False))
     return torch.einsum("bnhw,bnc->bchw", masks, result.scores.to(masks)).argmax(dim=1)[0]
