@@ -1,6 +1,6 @@
 """Averages the results of overlapping windows at the pixels of the resized picture, in bands.
 
-This is the order of mmseg's `slide` mode (specs/maskclip_zsseg.md §2.6), which the papers' numbers were made with.
+This is the order of mmseg's `slide` mode (docs/papers/maskclip.md §2.6), which the papers' numbers were made with.
 
 From the middle of one cell to the middle of the next a window's values are linear; before the first middle and after
 the last they are level. So the mean of windows is linear as long as no window passes a middle, begins or ends. Each
