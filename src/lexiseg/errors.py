@@ -86,7 +86,7 @@ class TrainingError(LexisegError):
 
 
 class MethodError(LexisegError, TypeError):
-    """For the author of a method. A `LexisegError`, so that a user of the method gets a sentence that can be reported."""
+    """For a method's author. A `LexisegError` all the same, so that a user gets a sentence that can be reported."""
 
 
 class UnknownName(LexisegError, KeyError):

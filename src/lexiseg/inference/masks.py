@@ -66,8 +66,8 @@ def _fill_sums(result: MaskScores, canvas: Canvas) -> None:
 
 
 def _numbers_per_place(result: MaskScores) -> int:
-    """That are held for each place where masks are summed."""
-    return result.channels + 1 + result.masks.shape[1]
+    """That are held for each place where masks are summed: about two for each sum, one for each mask."""
+    return 2 * (result.channels + 1) + result.masks.shape[1]
 
 
 def _decode(result: MaskScores, decoder: Decoder) -> None:

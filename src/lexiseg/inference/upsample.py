@@ -150,4 +150,4 @@ def sums(result: Result, values: Tensor) -> Tensor:
     if isinstance(result, DenseLogits):
         return values
     scores = torch.cat([result.scores[0], result.scores.new_ones(len(values), 1)], dim=1)  # [N, C + 1]
-    return torch.einsum("nk,nyx->kyx", scores, result.weigh(values))
+    return (scores.mT @ result.weigh(values).flatten(1)).view(-1, *values.shape[1:])
