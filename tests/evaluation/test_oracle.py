@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional
 
 from evaluation.pictures import TWO, folder, label
 from lexiseg import catalog
@@ -69,17 +71,21 @@ def test_results_of_oracles_are_kept(two: Path, parts: Path, tmp_path: Path) -> 
     assert of(parts, two, out=tmp_path / "oracle.json", resume=True).scores == result.scores
 
 
-def test_masks_of_a_model_are_taken_whatever_it_would_call_them(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("weights", ["sigmoid", "linear"])
+@pytest.mark.parametrize("padding", [0, 2])
+def test_masks_of_a_model_are_taken_whatever_it_would_call_them(
+    two: Path, monkeypatch: pytest.MonkeyPatch, weights: Literal["sigmoid", "linear"], padding: int
+) -> None:
     colours = catalog.get("methods", "colours").Colours
     classify = colours.classify
 
     def masks(self: Any, embedding: Any, classifier: Any) -> MaskScores:
         logits: DenseLogits = classify(self, embedding, classifier)
-        right = logits.logits.argmax(1, keepdim=True)
-        each = [40.0 * (right == place) - 20.0 for place in range(3)]
-        import torch
-
-        return MaskScores(torch.cat(each, 1), torch.ones(1, 3, 3))  # no mask knows its class
+        right = functional.pad(logits.logits.argmax(1, keepdim=True), (0, padding, 0, padding))
+        each = torch.cat([right == place for place in range(3)], 1).float()
+        covers = (right.shape[2], right.shape[3])
+        no_idea = torch.ones(1, 3, 3)  # no mask knows its class
+        return MaskScores(each if weights == "linear" else 40 * each - 20, no_idea, weights=weights, covers=covers)
 
     monkeypatch.setattr(colours, "classify", masks)
     result = of("colours/plain", two)

@@ -50,6 +50,25 @@ def test_masks_count_by_their_share_and_after_they_are_upsampled() -> None:
     assert (found.numpy() == np.where(share < some, 255, by_hand.argmax(1))).all()
 
 
+def test_linear_masks_are_weights_as_they_are() -> None:
+    masks = torch.tensor([[[[0.3, 0.9]], [[0.6, 0.0]]]])  # [1, 2, 1, 2]
+    scores = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]], dtype=torch.float64)
+    found = fill(labels(-1, -1), MaskScores(masks, scores, weights="linear"), [4, 7], ignore=255)
+    assert found.tolist() == [[[7, 4]]]  # 0.39 against 0.51, 0.81 against 0.09
+
+
+@pytest.mark.parametrize("covers", [(8, 12), (12, 8), (5, 7)])
+def test_a_grid_that_covers_more_or_less_is_cut_or_continued(covers: tuple[int, int]) -> None:
+    scores = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    found = upsample(scores, (6, 9), covers=covers)[0]
+    across = [np.interp((np.arange(9) + 0.5) * 5 / covers[1] - 0.5, np.arange(5), one) for one in np.eye(5)]
+    down = [np.interp((np.arange(6) + 0.5) * 4 / covers[0] - 0.5, np.arange(4), one) for one in np.eye(4)]
+    expected = np.einsum("hy,chw,wx->cyx", np.array(down), scores[0].numpy(), np.array(across))
+    assert np.allclose(found.numpy(), expected, atol=1e-5)
+    filled = fill(torch.full((1, 6, 9), UNLABELLED), DenseLogits(scores, covers=covers), range(3), ignore=255)
+    assert (filled[0].numpy() == found.numpy().argmax(0)).all()
+
+
 @pytest.mark.parametrize(("kept", "mean"), [(1, "valid"), (16, "all")])
 def test_the_released_mean_shrinks_with_the_labels(kept: int, mean: str) -> None:
     """One pixel of sixteen has a label (maskclip_plus.md §3.5)."""

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lexiseg import catalog, settings
 from lexiseg.encoders.templates import templates
-from lexiseg.inference import windows
+from lexiseg.inference import checking, windows
 from lexiseg.segmenter import DenseLogits, Embedding, Inference, MaskScores, Segmenter, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
@@ -97,9 +97,10 @@ def look(segmenter: Any, pictures: Tensor) -> Embedding:
 
 def dense(result: DenseLogits | MaskScores) -> Tensor:
     """What the decoder takes the best channel of, on the result's own grid [B, C, h, w]."""
+    result = result.float()  # as the decoder does
     if isinstance(result, DenseLogits):
         return result.logits
-    return torch.einsum("bnhw,bnc->bchw", result.masks.sigmoid(), result.scores)
+    return torch.einsum("bnhw,bnc->bchw", result.weigh(result.masks), result.scores)
 
 
 def close(one: Tensor, other: Tensor, *, tolerance: float = 1e-4) -> bool:
@@ -125,6 +126,15 @@ def test_there_is_one_channel_per_class_at_any_size(model: Model, size: tuple[in
     assert result.background == model.own_background
     assert min(channels.shape[2:]) >= 1
     assert channels.isfinite().all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_classify_returns_is_what_the_contract_says(model: Model, size: tuple[int, int]) -> None:
+    """The machinery checks the same of every result, and tells whoever runs the method."""
+    for words in (WORDS, WORDS.with_background("wall")):
+        result = checking.check(run(model.segmenter, images(*size, batch=1), words), model.name, words)
+        checking.check_covers(result.covers, result.grid, size, model.name)
+        assert dense(checking.sound(result)).isfinite().all()
 
 
 def test_background_words_fill_one_last_channel(model: Model) -> None:
@@ -262,10 +272,13 @@ def test_rows_can_be_classified_apart_unless_the_method_says_no(model: Model) ->
         fields = embedding.grid_fields
         if not fields or model.traits.whole_image:
             pytest.skip("this method classifies an image at once")
-        together = dense(model.segmenter.classify(embedding, classifier))
+        whole = model.segmenter.classify(embedding, classifier)
         for rows in (slice(0, 1), slice(1, None)):
             band = dataclasses.replace(embedding, **{name: getattr(embedding, name)[:, :, rows] for name in fields})
-            assert close(dense(model.segmenter.classify(band, classifier)), together[:, :, rows])
+            result = model.segmenter.classify(band, classifier)
+            assert close(dense(result), dense(whole)[:, :, rows])
+            if whole.covers:  # a band covers its part of it
+                assert result.covers[0] * whole.grid[0] == whole.covers[0] * result.grid[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
