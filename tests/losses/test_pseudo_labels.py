@@ -44,7 +44,7 @@ def test_masks_count_by_their_share_and_after_they_are_upsampled() -> None:
     by_hand = np.einsum("bnhw,bnc->bchw", likely, scores.double().numpy())
     found = fill(holes, MaskScores(masks, scores), range(6), ignore=255)
     assert (found.numpy() == by_hand.argmax(1)).all()
-    share = by_hand.max(1) / by_hand.sum(1)
+    share = by_hand.max(1) / likely.sum(1)  # the posterior, as in a label map
     some = float(np.median(share))
     found = fill(holes, MaskScores(masks, scores), range(6), ignore=255, confidence=some)
     assert (found.numpy() == np.where(share < some, 255, by_hand.argmax(1))).all()

@@ -34,7 +34,7 @@ def fill(
     confidence: unlabelled pixels whose posterior is below it become `ignore`; with `everywhere` all pixels whose best
         score is, as released.
     """
-    scores = _at_labels(result, labels)  # [B, K, H, W]
+    scores, weights = _at_labels(result, labels)  # [B, K, H, W], [B, N, H, W] or None
     best, channel = scores.max(dim=1)
     unlabelled = labels == UNLABELLED
     filled = torch.where(unlabelled, torch.tensor(places, device=labels.device)[channel], labels)
@@ -42,24 +42,24 @@ def fill(
         if everywhere:
             filled = filled.masked_fill(best < confidence, ignore)
         else:
-            filled = filled.masked_fill(unlabelled & (_posterior(result, scores) < confidence), ignore)
+            filled = filled.masked_fill(unlabelled & (_posterior(scores, weights) < confidence), ignore)
     return filled
 
 
-def _at_labels(result: DenseLogits | MaskScores, labels: Tensor) -> Tensor:
-    """Scores at every pixel; masks are brought to its size before they are summed, as everywhere."""
-    result = result.float()
+def _at_labels(result: DenseLogits | MaskScores, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Scores at every pixel; masks are brought to its size before they are summed, as everywhere. And their weights."""
+    result, size = result.float(), labels.shape[-2:]
     if isinstance(result, DenseLogits):
-        return upsample(result.logits, labels.shape[-2:], covers=result.covers)
-    masks = result.weigh(upsample(result.masks, labels.shape[-2:], covers=result.covers))
-    return torch.einsum("bnhw,bnc->bchw", masks, result.scores)
+        return upsample(result.logits, size, covers=result.covers), None
+    weights = result.weigh(upsample(result.masks, size, covers=result.covers))
+    return torch.einsum("bnhw,bnc->bchw", weights, result.scores), weights
 
 
-def _posterior(result: DenseLogits | MaskScores, scores: Tensor) -> Tensor:
+def _posterior(scores: Tensor, weights: Tensor | None) -> Tensor:
     """Of each pixel's best class [B, H, W]."""
-    if isinstance(result, DenseLogits):
+    if weights is None:
         return scores.softmax(dim=1).amax(dim=1)
-    return scores.amax(dim=1) / scores.sum(dim=1).clamp(min=1e-12)
+    return scores.amax(dim=1) / weights.sum(dim=1).clamp(min=1e-12)
 
 
 def upsample(scores: Tensor, size: Sequence[int], *, covers: Sequence[int] | None = None) -> Tensor:
