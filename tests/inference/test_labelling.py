@@ -364,6 +364,16 @@ def test_the_posterior_of_a_class_is_the_softmax_at_full_size():
         labeller.posterior(embedded, "purple")
 
 
+@torch.inference_mode()
+def test_pixels_that_are_not_there_have_no_posterior():
+    labeller, embedded = ask(Colours(), flag(), WORDS)
+    valid = np.ones(embedded.size, bool)
+    valid[:5] = False
+    found = labeller.posterior(replace(embedded, valid=valid), "red")
+    assert (found[:5] == 0).all()
+    assert np.array_equal(found[5:], labeller.posterior(embedded, "red")[5:])
+
+
 def test_the_posterior_holds_a_few_rows_at_a_time(monkeypatch):
     result = some_result("logits", 0, 60, 0, (5, 6))
     rows, columns = axes((5, 6), (90, 70))
