@@ -12,10 +12,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL.PngImagePlugin import PngImageFile
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngImageFile  # importing lexiseg does not wait for Pillow
 
 __all__ = ["encode", "stored"]
 
