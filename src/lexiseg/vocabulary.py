@@ -6,17 +6,25 @@ class, whose pixels the label map leaves unlabelled.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lexiseg.errors import UnknownName, VocabularyError
+from lexiseg.words import files
+from lexiseg.words.background import AUTO, auto_background
+from lexiseg.words.entry import Entry, clean
+from lexiseg.words.files import WordList
+from lexiseg.words.values import entries, several
 
 __all__ = ["MAX_CLASSES", "Vocabulary", "Words"]
+
+_logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 65_535  # label maps are uint16 at most, and 65535 means "none of them"
 
@@ -30,12 +38,18 @@ class Vocabulary:
         ["road", "person|pedestrian"]             a class each
         [("person", "pedestrian"), "road"]        a class each, its words in a tuple
         {"person": ("person", "pedestrian")}      the class's name, and the words that stand for it
+        {7: "road", 12: "car"}                    ids and words; the classes are ordered by id
         a Vocabulary                              its classes, and its background, seen and shared_words unless given
-    background: words for everything that is none of the classes ("sky, wall"); pixels they win stay unlabelled.
-    seen: for each class whether a model was trained on it; None where nobody says.
+        `words` tells what else is understood; `from_file` reads files.
+    background: words for everything that is none of the classes; pixels they win stay unlabelled. A text or a list, or
+        "auto" for a published list of words without those of the classes (`words.background`).
+    seen: for each class whether a model was trained on it; None where nothing says it.
     shared_words: allow one word in two classes, as some benchmarks do; the first class wins the ties.
 
-    Raises `VocabularyError` for no classes, blank or repeated words, and more than 65,535 classes.
+    Words are kept in Unicode's composed form, with single blanks and without characters that cannot be seen.
+
+    Raises `VocabularyError` for no classes, blank or repeated words, more than 65,535 classes, a set, which has no
+    order, and anything that could mean two things.
     """
 
     names: tuple[str, ...]
@@ -52,17 +66,44 @@ class Vocabulary:
         seen: Sequence[bool] | None = None,
         shared_words: bool = False,
     ) -> None:
-        pairs = _pairs(classes)
+        found: WordList
         if isinstance(classes, Vocabulary):
-            background, seen = background or classes.background, classes.seen if seen is None else seen
-            shared_words = shared_words or classes.shared_words
+            found = classes._list()
+        else:
+            found = files.parse(classes) if isinstance(classes, str) else WordList(tuple(entries(classes)))
+        self._fill(
+            found.entries,
+            background or found.background,
+            found.seen if seen is None else seen,
+            shared_words or found.shared_words,
+        )
+
+    def _fill(
+        self,
+        classes: Sequence[Entry],
+        background: str | Sequence[str],
+        seen: Sequence[bool] | None,
+        shared_words: bool,
+    ) -> None:
         put = object.__setattr__
-        put(self, "names", tuple(name for name, _ in pairs))
-        put(self, "words", tuple(words for _, words in pairs))
-        put(self, "background", _background(background))
+        put(self, "names", tuple(entry.name for entry in classes))
+        put(self, "words", tuple(entry.words for entry in classes))
+        put(self, "background", _background(background, [word for entry in classes for word in entry.words]))
         put(self, "seen", _flags(seen))
         put(self, "shared_words", shared_words)
         self._check()
+        if (note := _about_ids(classes)) is not None:
+            _say(note)
+
+    def _list(self) -> WordList:
+        classes = tuple(Entry(name, words) for name, words in zip(self.names, self.words, strict=True))
+        return WordList(classes, self.background, self.seen, self.shared_words)
+
+    @classmethod
+    def _of(cls, found: WordList) -> Vocabulary:
+        made = object.__new__(cls)
+        made._fill(found.entries, found.background, found.seen, found.shared_words)
+        return made
 
     @classmethod
     def of(cls, words: Words) -> Vocabulary:
@@ -71,38 +112,15 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Vocabulary:
-        """Reads a text file (one class a line, `#` starts a comment) or a JSON file.
+        """Reads a file of words: text, JSON, YAML or CSV, as `words.files` tells.
 
-        The JSON is a list of classes, a mapping of class to words, or
-        {"classes": ..., "background": [...], "seen": [...], "shared_words": true}, as `to_json` gives it.
+        Raises `VocabularyError`, which names the file.
         """
-        path = Path(path)
+        found = files.read(path)
         try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise VocabularyError(
-                f"cannot read the words in {path}: {error}; give a UTF-8 text or JSON file"
-            ) from error
-        if path.suffix.lower() != ".json":
-            lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
-            return cls([line for line in lines if line])
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise VocabularyError(
-                f"{path} is not JSON ({error}); fix it, or name the file .txt, one class a line"
-            ) from error
-        if isinstance(data, dict) and isinstance(data.get("classes"), (list, dict, str)):
-            unknown = set(data) - {"classes", "background", "seen", "shared_words"}
-            if unknown:
-                raise VocabularyError(f"{path} has keys nobody reads: {', '.join(sorted(unknown))}; remove them")
-            return cls(
-                data["classes"],
-                background=data.get("background", ()),
-                seen=data.get("seen"),
-                shared_words=bool(data.get("shared_words", False)),
-            )
-        return cls(data)
+            return cls._of(found)
+        except VocabularyError as error:
+            raise VocabularyError(f"{os.fspath(path)}: {error}") from error
 
     def __len__(self) -> int:
         return len(self.names)
@@ -134,17 +152,19 @@ class Vocabulary:
 
         Raises `UnknownName` (a `KeyError` too) for anything else.
         """
-        if name in self.names:
-            return self.names.index(name)
+        cleaned = clean(name, "the class") if name.strip() else name
+        if cleaned in self.names:
+            return self.names.index(cleaned)
         for index, words in enumerate(self.words):
-            if name in words:
+            if cleaned in words:
                 return index
         raise UnknownName("class", name, self.names)
 
     def with_background(self, background: str | Sequence[str]) -> Vocabulary:
-        """The same classes with other background words."""
-        pairs = dict(zip(self.names, self.words, strict=True))
-        return Vocabulary(pairs, background=background, seen=self.seen, shared_words=self.shared_words)
+        """The same classes with other background words; "auto" as in the constructor."""
+        made = object.__new__(Vocabulary)
+        made._fill(self._list().entries, background, self.seen, self.shared_words)
+        return made
 
     def only(self, places: Sequence[int]) -> Vocabulary:
         """The classes at these places, in their order, with their flags; without the background."""
@@ -163,12 +183,8 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Vocabulary:
-        return cls(
-            data["classes"],
-            background=data.get("background", ()),
-            seen=data.get("seen"),
-            shared_words=data.get("shared_words", False),
-        )
+        """Raises `VocabularyError` for anything but what `to_json` gives."""
+        return cls._of(files.exactly(data))
 
     def _check(self) -> None:
         if not self.names:
@@ -188,42 +204,13 @@ class Vocabulary:
             _refuse_repeats("word", self.queries)
 
 
-Words = str | Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]] | Vocabulary
+Words = str | Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]] | Mapping[int, str] | Vocabulary
 
 
-def _pairs(classes: Words) -> list[tuple[str, tuple[str, ...]]]:
-    """(name, words) of each class."""
-    if isinstance(classes, Vocabulary):
-        return list(zip(classes.names, classes.words, strict=True))
-    if isinstance(classes, str):
-        classes = classes.split(",")
-    if isinstance(classes, Mapping):
-        return [(_clean(name, "a class"), _split(words, f"class {name!r}")) for name, words in classes.items()]
-    if not isinstance(classes, Iterable):
-        raise VocabularyError(
-            f"a vocabulary cannot be made of {type(classes).__name__}; give a string, list or mapping"
-        )
-    words_of_each = [_split(words, f"class {place}") for place, words in enumerate(classes, start=1)]
-    return [(words[0], words) for words in words_of_each]
-
-
-def _split(words: object, where: str) -> tuple[str, ...]:
-    if isinstance(words, str):
-        words = words.split("|")
-    if not isinstance(words, Sequence) or isinstance(words, (bytes, bytearray)):
-        raise VocabularyError(f"{where} is {words!r}; give a word, or a list of words")
-    if not words:
-        raise VocabularyError(f"{where} has no words; give at least one")
-    return tuple(_clean(word, where) for word in words)
-
-
-def _background(background: str | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(background, str):
-        background = background.replace("|", ",").split(",") if background.strip() else ()
-    background = background or ()
-    if not isinstance(background, Sequence):
-        raise VocabularyError(f"the background is {background!r}; give a string, or a list of words")
-    return tuple(_clean(word, "the background") for word in background)
+def _background(given: str | Sequence[str], queries: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, str) and given.strip().lower() == AUTO:
+        return auto_background(queries)
+    return several(() if given is None else given, "the background")
 
 
 def _flags(seen: Sequence[bool] | None) -> tuple[bool, ...] | None:
@@ -232,15 +219,19 @@ def _flags(seen: Sequence[bool] | None) -> tuple[bool, ...] | None:
     return None if seen is None else tuple(bool(flag) for flag in seen)
 
 
-def _clean(word: object, where: str) -> str:
-    if not isinstance(word, str):
-        raise VocabularyError(f"{where} holds {word!r}, which is {type(word).__name__}, not a word; put it in quotes")
-    cleaned = " ".join(word.split())
-    if not cleaned:
-        raise VocabularyError(f"{where} holds a blank word; remove it, or a comma or bar too many")
-    if any("\ud800" <= letter <= "\udfff" for letter in cleaned):
-        raise VocabularyError(f"{where} holds {word!r}, which is not text; write it in UTF-8")
-    return cleaned
+def _about_ids(classes: Sequence[Entry]) -> str | None:
+    """What must be said where ids were given and are not the numbers of the label map."""
+    ids = [entry.id for entry in classes]
+    if None in ids or ids == list(range(len(ids))):
+        return None
+    few = ", ".join(f"{place} is {entry.name!r} (id {entry.id})" for place, entry in enumerate(classes[:3]))
+    more = ", ..." if len(ids) > 3 else ""
+    return f"label maps number the classes from 0 in the order of their ids: {few}{more}"
+
+
+@functools.lru_cache(maxsize=64)  # once, not for every photograph
+def _say(note: str) -> None:
+    _logger.warning(note)
 
 
 def _refuse_repeats(kind: str, words: Sequence[str]) -> None:

@@ -68,12 +68,21 @@ def test_objects_have_ids_synonyms_and_flags(tmp_path: Path) -> None:
     assert parse_classes(tmp_path / "classes.json")[1] == (254,)
 
 
+def test_names_with_ids_and_a_list_of_ignored_ids_are_understood(tmp_path: Path) -> None:
+    assert read(tmp_path, {"1": "road", "2": "car"}) == [(1, ("road",), None), (2, ("car",), None)]
+    assert read(tmp_path, {"road": 1, "car": 2}) == [(1, ("road",), None), (2, ("car",), None)]
+    assert read(tmp_path, {"classes": {"1": "road"}, "ignore": [0, 2]}) == [(1, ("road",), None)]
+    assert parse_classes(tmp_path / "classes.json")[1] == (0, 2)
+    root = write(tmp_path, {"images/a.jpg": PHOTO, "masks/a.png": MASK}, {"classes": {"7": "a"}, "ignore": [0]})
+    assert Folder().scan(root).void == [0, 255, 65535]
+
+
 @pytest.mark.parametrize(
     "classes",
     [
         [],
         {},
-        "road",
+        "road, car; sky",
         3,
         [""],
         [["car", 3]],
@@ -82,7 +91,11 @@ def test_objects_have_ids_synonyms_and_flags(tmp_path: Path) -> None:
         {"65535": "road"},
         {"1": "road", "01": "car"},
         [{"id": 1}],
-        [{"name": "car"}],
+        [{"synonyms": ["car"]}],
+        [{"id": 1, "name": "car"}, {"name": "road"}],
+        {"classes": {"road": ["street"]}},
+        {"classes": ["road"], "ignore": "void"},
+        {"classes": ["road", "car"], "ignore": [0]},
         ["car", {"id": 1, "name": "road"}],
     ],
 )
@@ -93,7 +106,7 @@ def test_any_other_class_list_is_an_error_that_names_the_file(tmp_path: Path, cl
 
 def test_a_class_list_that_is_no_json_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text("road, car")
-    with pytest.raises(DataError, match=r"classes\.json cannot be read as JSON"):
+    with pytest.raises(DataError, match=r"classes\.json: this is not JSON"):
         parse_classes(tmp_path / "classes.json")
 
 

@@ -12,11 +12,9 @@ is what everything that is no other class counts as.
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lexiseg.data import finding
 from lexiseg.data.finding import LeftOut, by_reason
@@ -25,7 +23,9 @@ from lexiseg.data.labelled.layouts import Entry, LabelClass, Listing, Part
 from lexiseg.data.labelled.official import Release
 from lexiseg.data.pictures.headers import KINDS
 from lexiseg.data.storage.stored import TarMember, members
-from lexiseg.errors import DataError
+from lexiseg.errors import DataError, VocabularyError
+from lexiseg.words import files as words
+from lexiseg.words.entry import Entry as Given
 
 __all__ = ["FOLDER", "Folder", "Shards", "parse_classes"]
 
@@ -34,6 +34,7 @@ SHARD_MASKS = ("mask.png", "png")
 IGNORE = (255, 65535)
 LARGEST_ID = 65534
 WITHOUT = "without a label map"
+HOW_TO_WRITE = 'write a list of names, or ids with names: {"7": "road", "12": ["car", "automobile"]}'
 
 _CLASSES = Part("classes.json", ("classes.json",))
 
@@ -149,43 +150,22 @@ def _listing(root: Path, entries: list[Entry]) -> Listing:
 def parse_classes(path: Path) -> tuple[tuple[LabelClass, ...], tuple[int, ...]]:
     """The classes of a `classes.json` by id, and the ids it says to ignore; raises `DataError` for any other form."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}; see `lexiseg data check folder`") from error
-    ignored: tuple[int, ...] = ()
-    try:
-        if isinstance(content, dict) and isinstance(content.get("classes"), (list, dict)):
-            ignored = () if content.get("ignore") is None else (int(content["ignore"]),)
-            content = content["classes"]
-        classes = tuple(sorted(_parse(content), key=lambda label: label.ids["id"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} has a class that cannot be read ({error}); write a list of names, or ids with names: "
-            '{"7": "road", "12": ["car", "automobile"]}'
-        ) from error
+        found = words.read(path)
+    except VocabularyError as error:
+        raise DataError(f"{error}; {HOW_TO_WRITE}") from error
+    if found.entries and not found.numbered:
+        raise DataError(f"{path} gives {found.entries[0].name!r} no id; {HOW_TO_WRITE}")
+    classes = tuple(_label_class(place, entry) for place, entry in enumerate(found.entries))
     numbers = [label.ids["id"] for label in classes]
-    if not classes or len(set(numbers)) < len(numbers) or not 0 <= numbers[0] <= numbers[-1] <= LARGEST_ID:
-        raise DataError(f"{path} must give each class an id of its own, from 0 to {LARGEST_ID}; it has {numbers[:10]}")
-    return classes, ignored
+    if not numbers or numbers[-1] > LARGEST_ID:
+        raise DataError(f"{path} must give each class an id of its own, from 0 to {LARGEST_ID}; it has {numbers[-10:]}")
+    if named := sorted(set(found.ignore) & set(numbers)):
+        raise DataError(f"{path} ignores the id {named[0]}, which is a class; leave it out of one of the two")
+    return classes, found.ignore
 
 
-def _parse(content: Any) -> list[LabelClass]:
-    if isinstance(content, Mapping):
-        return [_named(int(number), words) for number, words in content.items()]
-    if not isinstance(content, list):
-        raise TypeError(f"{type(content).__name__} in place of a list or mapping")
-    if all(isinstance(entry, Mapping) for entry in content):
-        return [
-            _named(int(entry["id"]), [entry["name"], *entry.get("synonyms", ())], entry.get("thing"))
-            for entry in content
-        ]
-    return [_named(number, words) for number, words in enumerate(content)]
-
-
-def _named(number: int, words: Any, thing: bool | None = None) -> LabelClass:
-    words = words.split("|") if isinstance(words, str) else words
-    if not isinstance(words, list) or not words or not all(isinstance(word, str) and word.strip() for word in words):
-        raise ValueError(f"class {number} is {words!r}")
-    unique = {word.strip().casefold(): word.strip() for word in reversed(words)}  # the first spelling stays
-    ordered = tuple(unique[key] for key in dict.fromkeys(word.strip().casefold() for word in words))
-    return LabelClass(ordered[0], {"id": number}, ordered, thing)
+def _label_class(place: int, entry: Given) -> LabelClass:
+    """The place in the list is the id of a class that gives none."""
+    unique = {word.casefold(): word for word in reversed(entry.words)}  # the first spelling stays
+    ordered = tuple(unique[key] for key in dict.fromkeys(word.casefold() for word in entry.words))
+    return LabelClass(entry.name, {"id": place if entry.id is None else entry.id}, ordered, entry.thing)
