@@ -29,10 +29,10 @@ from scipy.stats import rankdata
 from lexiseg.data.mini.concepts import gather_concepts
 from lexiseg.data.mini.meanings import Words, read_words
 from lexiseg.encoders.clip import Clip
+from lexiseg.encoders.familiar import Familiar, read_familiar, write_familiar
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.weights import find, read_json
 from lexiseg.errors import DataError
-from lexiseg.inference.familiar import Familiar, read_familiar, write_familiar
 
 NEAR = 0.4
 # nothing that a photograph shows
@@ -70,17 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     folder, clip = find(options.weights), Clip.load(options.weights)
     names = read_json(folder / "concepts.json")["names"]
-    taken, astray = sort_nouns(clip, names, Meanings.read(options.words), near=options.near)
-    write_familiar(folder, taken, astray, text_digest=clip.text_digest())
+    taken = sort_nouns(clip, names, Meanings.read(options.words), near=options.near)
+    write_familiar(folder, taken, text_digest=clip.text_digest())
     familiar = read_familiar(folder)
     assert familiar is not None
     print(json.dumps(separation(clip, names, familiar), indent=1))
 
 
-def sort_nouns(
-    clip: Any, names: Sequence[Sequence[str]], meanings: Meanings, *, near: float
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Nouns that the model takes for what they mean, and those that it does not; by the nearest concept's first name.
+def sort_nouns(clip: Any, names: Sequence[Sequence[str]], meanings: Meanings, *, near: float) -> dict[str, list[str]]:
+    """Nouns that the model takes for what they mean, by the nearest concept's first name.
 
     Raises `DataError` where the model and the prepared words have no concept in common.
     """
@@ -97,10 +95,10 @@ def sort_nouns(
     right = cosines[np.arange(len(nouns)), chosen] >= near
     right |= meanings.words.concepts.related[at[nearest], at[chosen]]
     taken: dict[str, list[str]] = {}
-    astray: dict[str, list[str]] = {}
     for noun, to, found in zip(nouns, nearest, right, strict=True):
-        (taken if found else astray).setdefault(known[to], []).append(noun)
-    return taken, astray
+        if found:
+            taken.setdefault(known[to], []).append(noun)
+    return taken
 
 
 def separation(clip: Any, names: Sequence[Sequence[str]], familiar: Familiar) -> dict[str, Any]:
@@ -123,7 +121,6 @@ def separation(clip: Any, names: Sequence[Sequence[str]], familiar: Familiar) ->
     visible = np.arange(len(best)) < len(near)
     return {
         "nouns taken": len(familiar.taken or ()),
-        "nouns astray": len(familiar.astray or ()),
         "everyday words": len(near),
         "of them right": int(right.sum()),
         "far words": len(FAR),

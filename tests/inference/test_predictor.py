@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from lexiseg import catalog
+from lexiseg.encoders.familiar import Familiar
 from lexiseg.errors import ImageError, SettingError, UnknownName, VocabularyError
-from lexiseg.inference.familiar import Familiar
 from lexiseg.inference.predictor import Predictor, load
 from lexiseg.segmenter import Traits, Variant
 from lexiseg.vocabulary import Vocabulary

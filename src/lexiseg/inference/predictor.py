@@ -14,20 +14,18 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from lexiseg import catalog, settings
 from lexiseg.data.photographs import ImageSource
+from lexiseg.encoders.familiar import Familiar, familiar_with
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
-from lexiseg.encoders.weights import ASSET, find
 from lexiseg.errors import ImageError, SettingError
 from lexiseg.inference import devices
 from lexiseg.inference.embedding import Embedder, batches
-from lexiseg.inference.familiar import Familiar, read_familiar
 from lexiseg.inference.labelling import Embedded, Labeller
 from lexiseg.inference.reading import Picture, read, read_ahead
 from lexiseg.segmentation import Segmentation
@@ -243,15 +241,8 @@ def load(
     _, variant = catalog.resolve(model, weights=weights, preset=preset, **changes)
     return Predictor(
         segmenter, inference, name=os.fspath(model), device=on, dtype=dtype, about=about,
-        familiar=_familiar(variant.weights), text_cache=TextCache() if text_cache else None,
+        familiar=familiar_with(variant.weights), text_cache=TextCache() if text_cache else None,
     )  # fmt: skip
-
-
-def _familiar(weights: str | None) -> Familiar | None:
-    """What the folder of an embedded model says that it knows."""
-    if weights is None or not (weights.startswith(ASSET) or Path(weights).is_dir()):
-        return None
-    return read_familiar(find(weights))
 
 
 def _vocabulary(words: Words, background: str | Sequence[str] | None) -> Vocabulary:

@@ -1,16 +1,15 @@
-"""Which words a small model knows, so that a person is told where its answer to a word means nothing.
+"""Tells which words a small model knows, and what to ask for in place of others.
 
 An embedded CLIP was shown a few hundred concepts. It has a vector for any word, and where it was not taught the word
-that vector lies anywhere, as close to some concept as that of a word it knows: how close it lies says little. So the
-words themselves are listed. Once, for weights that are finished, a sentence encoder says which nouns mean something
-near a concept, and the model is asked where it puts each of them:
+that vector lies anywhere, as close to some concept as that of a word it knows: "donkey" is nearest to "keyboard". So
+neither knowing nor likeness can be read from the vectors, and both are listed:
 
-    taken     nouns that it puts at a concept which is near them
-    astray    nouns that it puts elsewhere; it knows something that means nearly the same, which can be offered
+    concepts.json   beside the weights: the names of the concepts
+    familiar.json   beside the weights: "taken", nouns that the model puts at a concept that they mean
+    HINTS           nouns by the name of like meaning, whatever the weights: synonyms and kinds
 
-`familiar.json` beside the weights holds both, by the name of the nearest concept, and `concepts.json` the names. Where
-there are only names, only names are known. Weights with neither say nothing about what they know.
-tools/familiar_words.py makes the file; docs/log.md says how this rule compares with one on cosines.
+Where there are only names, only names are known. Weights with neither file say nothing about what they know.
+tools/familiar_words.py and familiar_hints.py make the lists; docs/log.md compares the first with a rule on cosines.
 """
 
 from __future__ import annotations
@@ -23,13 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lexiseg import files
-from lexiseg.encoders.weights import read_json
+from lexiseg.encoders.weights import ASSET, find, read_json
 from lexiseg.errors import WeightsError
 
-__all__ = ["Familiar", "read_familiar", "write_familiar"]
+__all__ = ["HINTS", "NO_NAME", "Familiar", "familiar_with", "read_familiar", "write_familiar"]
 
 NAMES, NOUNS = "concepts.json", "familiar.json"
+HINTS = Path(__file__).parents[1] / "assets" / "_words" / "hints.json"
+NO_NAME = ""  # in HINTS, of nouns that only look like a misspelt name
 SHORTEST = 5  # letters of a word that may be a misspelt name
+MOST_NOTES = 4  # sentences about a word each; of more words the first ones stand in one sentence
 NEXT = re.compile(r" (?:of|with|without|in|on|at|under|over|near|from|behind|beside|and|or|that|who) ")
 
 Sorted = dict[str, list[str]]  # name of a concept -> nouns
@@ -37,38 +39,47 @@ Sorted = dict[str, list[str]]  # name of a concept -> nouns
 
 @dataclass(frozen=True, eq=False)
 class Familiar:
-    """names: of the concepts, lower case. taken, astray: nouns, each with the concept that is nearest to it; None where
-    nobody found out."""
+    """The words that a model knows.
+
+    names: of the concepts, lower case.
+    taken: nouns, each with the concept that is nearest to it; None where they were not looked for.
+    hints: nouns, each with a word of like meaning; None for the list in `HINTS`.
+    """
 
     names: frozenset[str]
     taken: Mapping[str, str] | None = None
-    astray: Mapping[str, str] | None = None
+    hints: Mapping[str, str] | None = None
 
     def knows(self, word: str) -> bool:
         """Whether the model knows the word, its singular, or what a phrase is about: the car of "red cars at night"."""
         return any(form in self.names or form in (self.taken or ()) for form in _forms(word))
 
     def warnings(self, words: Sequence[str]) -> tuple[str, ...]:
-        """A sentence for each word that the model does not know."""
+        """A sentence for each word that the model does not know; one for all of them where they are many."""
         return _warnings(self, tuple(words))
 
-    def reason(self, word: str) -> str:
-        """What is wrong with a word that the model does not know, and what may be asked for in its place."""
-        near = next((self.astray[form] for form in _forms(word) if self.astray and form in self.astray), None)
-        if near is not None:
-            return f"is no word that this model has learned, so its pixels mean little; it does know {near!r}"
-        if (name := self._misspelt(" ".join(word.lower().split()))) is not None:
-            return f"is no word that this model has learned; did you mean {name!r}?"
-        if self.taken is None:
-            return "is no word that this model has learned, so its pixels mean little"
-        return "is far from everything that this model has seen, so its pixels mean nothing"
+    def instead(self, word: str) -> str | None:
+        """A word of like meaning that the model knows."""
+        return next((name for form in _forms(word) if (name := self._hints.get(form)) in self.names), None)
 
-    def _misspelt(self, word: str) -> str | None:
+    def misspelt(self, word: str) -> str | None:
         """A name that differs by a letter after the first, or by their order; of short words too many do."""
-        if len(word) < SHORTEST:
+        word = " ".join(word.lower().split())
+        if len(word) < SHORTEST or self._hints.get(word) == NO_NAME:
             return None
         names = sorted(name for name in self.names if name[:1] == word[:1])
         return next((name for name in names if _is_typo(word, name)), None)
+
+    @property
+    def _hints(self) -> Mapping[str, str]:
+        return _packaged() if self.hints is None else self.hints
+
+
+def familiar_with(weights: str | None) -> Familiar | None:
+    """What weights know, by the name that a variant has for them; None for those of the hub and of files."""
+    if weights is None or not (weights.startswith(ASSET) or Path(weights).is_dir()):
+        return None
+    return read_familiar(find(weights))
 
 
 def read_familiar(folder: Path) -> Familiar | None:
@@ -82,26 +93,49 @@ def read_familiar(folder: Path) -> Familiar | None:
         names = frozenset(name.lower() for one in read_json(folder / NAMES)["names"] for name in one)
         if not (folder / NOUNS).is_file():
             return Familiar(names)
-        nouns = read_json(folder / NOUNS)
-        taken, astray = ({noun: to for to, own in nouns[kind].items() for noun in own} for kind in ("taken", "astray"))
+        return Familiar(names, _by_noun(read_json(folder / NOUNS)["taken"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"what {folder} knows cannot be read ({error!r}); copy the model again") from error
-    return Familiar(names, taken, astray)
 
 
-def write_familiar(folder: Path, taken: Sorted, astray: Sorted, *, text_digest: str) -> None:
+def write_familiar(folder: Path, taken: Sorted, *, text_digest: str) -> None:
     """text_digest: `Clip.text_digest` of the weights beside it, to tell a list that has outlived them.
 
     Raises `OutputError`.
     """
-    content = {"text_digest": text_digest, "taken": taken, "astray": astray}
+    content = {"text_digest": text_digest, "taken": taken}
     files.write_text(folder / NOUNS, json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 @functools.lru_cache(maxsize=32)
 def _warnings(familiar: Familiar, words: tuple[str, ...]) -> tuple[str, ...]:
     # once for a vocabulary, not for every photograph
-    return tuple(f"{word!r} {familiar.reason(word)}" for word in words if not familiar.knows(word))
+    words = tuple(dict.fromkeys(words))
+    unknown = [word for word in words if not familiar.knows(word)]
+    if len(unknown) <= MOST_NOTES:
+        return tuple(f"the model has not learned {word!r}{_advice(familiar, word)}" for word in unknown)
+    few = ", ".join(repr(word) for word in unknown[:MOST_NOTES])
+    return (
+        f"the model has not learned {len(unknown)} of the {len(words)} words ({few}, ...), "
+        "so treat their pixels with care",
+    )
+
+
+def _advice(familiar: Familiar, word: str) -> str:
+    if (name := familiar.instead(word)) is not None:
+        return f", so treat its pixels with care; a word it knows: {name!r}"
+    if (name := familiar.misspelt(word)) is not None:
+        return f"; did you mean {name!r}?"
+    return ", so treat its pixels with care"
+
+
+@functools.cache
+def _packaged() -> Mapping[str, str]:
+    return _by_noun(read_json(HINTS))
+
+
+def _by_noun(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {noun: name for name, nouns in names.items() for noun in nouns}
 
 
 def _is_typo(word: str, name: str) -> bool:
