@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import lexiseg
+from lexiseg.cli import common
 from lexiseg.cli.main import main
 from lexiseg.errors import OutputError
 
@@ -316,6 +317,8 @@ def test_a_grey_label_map_never_replaces_a_file_that_lexiseg_did_not_write(
         (["--words", "a, b", "--dtype", "fp8"], "fp8"),
         (["--words", "a, b", "--refine", "crff"], "crf"),
         (["--words-file", "nowhere.txt"], "nowhere.txt"),
+        (["--words", "classes.txt"], "read it with --words-file"),
+        (["--words", "road, car; sky"], "commas and semicolons"),
     ],
 )
 def test_a_users_mistake_is_a_sentence_and_exit_code_1(
@@ -335,7 +338,9 @@ def test_a_place_that_cannot_be_written_is_refused_first(
     blocked.write_text("a file where the folder should be")
     assert main(["segment", str(photos / "one.png"), "--words", "grass", "--out", str(blocked)]) == 1
     error = capsys.readouterr().err
-    assert error.splitlines() == [line for line in error.splitlines() if line.startswith("error: cannot write")]
+    understood, refused = error.splitlines()
+    assert understood == "1 class: grass"
+    assert refused.startswith("error: cannot write")
     assert blocked.read_text() == "a file where the folder should be"
 
 
@@ -434,6 +439,52 @@ def test_photographs_that_are_not_there_are_said_before_the_model_is_loaded(
     assert said in capsys.readouterr().err
 
 
+def test_what_was_understood_of_a_file_is_said_before_anything_is_done(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "classes.json"
+    words.write_text('{"12": ["person", "pedestrian"], "7": "road"}', encoding="utf-16")
+    command = ["segment", str(photos / "one.png"), "--words-file", str(words), "--background", "auto"]
+    assert main([*command, "--model", "maskclip/tiny", "--out", str(tmp_path / "out"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert list(json.loads(captured.out)["results"][0]["areas"]) == ["road", "person"]
+    first = captured.err.splitlines()[0]
+    assert first.startswith(
+        "2 classes: road, person (person|pedestrian); background: sky, wall, tree, wood, grass, sea"
+    )
+
+
+def test_a_long_list_of_words_is_cut(tmp_path: Path) -> None:
+    line = common.understood(lexiseg.Vocabulary([f"word {place}" for place in range(300)]))
+    assert line.startswith("300 classes: word 0, word 1, ")
+    assert line.endswith(", word 11 and 288 more")
+
+
+def test_one_class_without_a_background_takes_every_pixel_and_the_note_says_how_to_ask_for_the_rest(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["segment", str(photos / "one.png"), "--words", "sheep", "--out", str(tmp_path / "out"), "--overwrite"]
+    assert main([*command, "--json"]) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "every pixel is 'sheep'" in warning
+    assert "--background auto" in warning
+    assert main([*command, "--json", "--background", "auto"]) == 0
+    captured = json.loads(capsys.readouterr().out)
+    assert captured["warnings"] == []
+    assert captured["results"][0]["unlabelled_area"] > 0
+
+
+def test_many_words_that_the_model_never_saw_are_one_note(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(f"zqx{place}" for place in range(300)))
+    assert main(["segment", str(photos / "one.png"), "--words-file", str(words), "--out", str(tmp_path / "out")]) == 0
+    error = capsys.readouterr().err
+    assert "has not learned 300 of the 300 words" in error
+    assert len(error.splitlines()) < 10
+
+
 def test_a_word_that_the_model_never_saw_is_named_once_for_all_photographs(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -441,7 +492,7 @@ def test_a_word_that_the_model_never_saw_is_named_once_for_all_photographs(
     assert main(command) == 0
     captured = capsys.readouterr()
     (warning,) = json.loads(captured.out)["warnings"]
-    assert warning.startswith("'parliament' is ")
+    assert warning.startswith("the model has not learned 'parliament'")
     assert captured.err.count(warning) == 1
     assert lexiseg.Segmentation.load(tmp_path / "out" / "one.png.png").warnings == (warning,)
 

@@ -167,8 +167,8 @@ def test_words_are_embedded_once_and_the_latest_are_kept():
     model.segment(flag(), WORDS, background="white")
     assert len(segmenter.texts) == 2
     for place in range(40):
-        model.embed_text({f"{place}": "red"})
-    model.embed_text({"39": "red"})
+        model.embed_text({f"class {place}": "red"})
+    model.embed_text({"class 39": "red"})
     assert len(segmenter.texts) == 42
     model.embed_text(WORDS)
     assert len(segmenter.texts) == 43
@@ -314,7 +314,7 @@ def test_words_that_the_model_does_not_know_are_warned_of_and_change_nothing():
     warned = Predictor(Colours(), PLAIN, name="colours", device="cpu", familiar=Familiar(frozenset({"red"})))
     plain, noted = (one.segment(flag(), ["red", "green"], background="blue") for one in (known, warned))
     assert plain.warnings == ()
-    assert [warning.split()[0] for warning in noted.warnings] == ["'green'", "'blue'"]
+    assert [warning.split("'")[1] for warning in noted.warnings] == ["green", "blue"]
     assert (plain.labels == noted.labels).all()
 
 

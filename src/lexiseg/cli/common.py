@@ -40,6 +40,7 @@ __all__ = [
     "print_table",
     "progress",
     "say",
+    "understood",
     "vocabulary",
 ]
 
@@ -63,7 +64,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 .
 Dtype = Annotated[str, typer.Option("--dtype", help="auto, fp32, bf16 or fp16.")]
 Background = Annotated[
     str | None,
-    typer.Option("--background", help='Words for everything else ("sky, wall"); their pixels stay unlabelled.'),
+    typer.Option(
+        "--background",
+        help='Words for everything else ("sky, wall"), whose pixels stay unlabelled; auto for a published list.',
+    ),
 ]
 Refine = Annotated[str | None, typer.Option("--refine", help="Sharpen the borders with a refiner: crf or pamr.")]
 
@@ -86,12 +90,29 @@ def examples(*commands: str) -> str:
 
 
 def vocabulary(words: str | None, words_file: Path | None, background: str | None) -> Vocabulary:
-    """The words of --words or --words-file, exactly one of which must be given."""
+    """The words of --words or --words-file, exactly one of which must be given; says what was understood."""
     if (words is None) == (words_file is None):
         given = "both were given" if words is not None else "neither was given"
         raise VocabularyError(f'name what to look for with --words "road, car" or --words-file FILE; {given}')
     chosen = Vocabulary(words) if words is not None else Vocabulary.from_file(words_file or "")
-    return chosen if background is None else chosen.with_background(background)
+    chosen = chosen if background is None else chosen.with_background(background)
+    note(understood(chosen))
+    return chosen
+
+
+def understood(words: Vocabulary) -> str:
+    """A vocabulary in one line: "2 classes: road, person (person|pedestrian); background: sky"."""
+    classes = [
+        name if own == (name,) else f"{name} ({'|'.join(own)})"
+        for name, own in zip(words.names, words.words, strict=True)
+    ]
+    line = f"{len(classes)} {'class' if len(classes) == 1 else 'classes'}: {_few(classes, 12)}"
+    return line if not words.background else f"{line}; background: {_few(words.background, 30)}"
+
+
+def _few(words: Sequence[str], most: int) -> str:
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def load(model: str, *, weights: str | None, preset: str | None, device: str, dtype: str, **changes: Any) -> Predictor:

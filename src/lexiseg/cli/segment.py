@@ -56,6 +56,7 @@ class Outcome:
 def register(app: typer.Typer) -> None:
     epilog = common.examples(
         'lexiseg segment street.jpg --words "road, car, person|pedestrian, sky"',
+        'lexiseg segment street.jpg --words "car, bicycle" --background auto',
         'lexiseg segment photos/ --words-file classes.txt --background "sky, wall" --out labelled --skip-existing',
         'lexiseg segment *.jpg --words "cat, dog" --model maskclip/vit-b16 --refine pamr --format coco-rle',
     )
@@ -68,7 +69,9 @@ def segment(
         str | None,
         typer.Option("--words", help='Classes after commas, synonyms after bars: "road, person|pedestrian".'),
     ] = None,
-    words_file: Annotated[Path | None, typer.Option("--words-file", help="Text file, a class a line, or JSON.")] = None,
+    words_file: Annotated[
+        Path | None, typer.Option("--words-file", help="Text (a class a line, or with commas), JSON, YAML or CSV.")
+    ] = None,
     background: common.Background = None,
     model: Annotated[
         list[str] | None, typer.Option("--model", help="Model or folder; repeat to compare.  [default: maskclip/mini]")

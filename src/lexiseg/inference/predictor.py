@@ -27,6 +27,7 @@ from lexiseg.errors import ImageError, SettingError
 from lexiseg.inference import devices
 from lexiseg.inference.embedding import Embedder, batches
 from lexiseg.inference.labelling import Embedded, Labeller
+from lexiseg.inference.notes import notes
 from lexiseg.inference.reading import Picture, read, read_ahead
 from lexiseg.segmentation import Segmentation
 from lexiseg.segmenter import Inference, Segmenter
@@ -104,7 +105,8 @@ class Predictor:
         image: a path, bytes, a binary file, a Pillow image, an array [H, W, 3], or a `Photograph` that was opened with
             another limit on its pixels. Samples wider than 8 bits are brought to 8 by the rule of `Photograph.open`;
             fully transparent pixels stay unlabelled. `warnings` says where either was done.
-        background: words for everything else, whose pixels stay unlabelled; None keeps those of the vocabulary.
+        background: words for everything else, whose pixels stay unlabelled; None keeps those of the vocabulary, "auto"
+            stands for a published list without the words of the classes.
         threshold: posterior, 0-1; pixels whose winner is below it stay unlabelled. None is the model's own rule.
         scores: whether the posterior of each pixel's winner is wanted.
         keep_image: whether the result holds the photograph, so that it can draw itself over it. Without, a JPEG that
@@ -211,7 +213,9 @@ class Predictor:
         )
         decoded = labeller.label(embedded)
         facts = {**self.settings, "threshold": labeller.own_threshold if threshold is None else threshold}
-        warnings = (*(self.familiar.warnings(vocabulary.queries) if self.familiar else ()), *embedded.notes)
+        own = bool(getattr(getattr(self.segmenter, "config", None), "own_background", False))
+        about_words = notes(vocabulary, decoded.labels, familiar=self.familiar, own_background=own)
+        warnings = (*about_words, *embedded.notes)
         return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, warnings, embedded.image)
 
 
