@@ -114,6 +114,24 @@ def test_the_digest_changes_with_classes_words_order_and_background_only() -> No
     assert Vocabulary("a|b, c", background="d", seen=[True, False]).digest == vocabulary.digest
 
 
+@given(classes())
+def test_texts_make_the_same_classes_again(words_of: list[tuple[str, ...]]) -> None:
+    vocabulary = Vocabulary({f"class {place}": words for place, words in enumerate(words_of)})
+    assert Vocabulary(vocabulary.as_texts()) == vocabulary
+    assert Vocabulary(Vocabulary(words_of).as_texts()) == Vocabulary(words_of)
+
+
+@pytest.mark.parametrize("words", [("glass, drinking glass",), ("a|b",), ("a: b",), ('"a"', "b"), ("classes.txt",)])
+def test_classes_that_no_text_can_hold_are_named(words: tuple[str, ...]) -> None:
+    with pytest.raises(VocabularyError, match="class"):
+        Vocabulary([words]).as_texts()
+
+
+def test_the_chosen_words_are_all_but_those_of_the_automatic_background() -> None:
+    assert Vocabulary("car|van, road", background="auto").chosen == ("car", "van", "road")
+    assert Vocabulary("car", background="wall, lagoon").chosen == ("car", "lagoon")
+
+
 def test_a_vocabulary_is_a_key_and_travels_to_other_processes() -> None:
     vocabulary = Vocabulary("a|b, c", background="d", seen=[True, False])
     assert {vocabulary: 1}[pickle.loads(pickle.dumps(vocabulary))] == 1

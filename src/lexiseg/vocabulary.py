@@ -17,9 +17,10 @@ from typing import Any
 
 from lexiseg.errors import UnknownName, VocabularyError
 from lexiseg.words import files
-from lexiseg.words.background import AUTO, auto_background
-from lexiseg.words.entry import Entry, clean
+from lexiseg.words.background import AUTO, AUTO_BACKGROUND, auto_background
+from lexiseg.words.entry import Entry, clean, refuse_repeats, shown
 from lexiseg.words.files import WordList
+from lexiseg.words.text import named
 from lexiseg.words.values import entries, several
 
 __all__ = ["MAX_CLASSES", "Vocabulary", "Words"]
@@ -131,6 +132,12 @@ class Vocabulary:
         return tuple(word for words in self.words for word in words) + self.background
 
     @property
+    def chosen(self) -> tuple[str, ...]:
+        """The words that a person chose: all but those of the list that "auto" stands for."""
+        own = (word for words in self.words for word in words)
+        return (*own, *(word for word in self.background if word not in AUTO_BACKGROUND))
+
+    @property
     def class_of(self) -> tuple[int, ...]:
         """The channel of each query [Q]; background words have channel C."""
         classes = tuple(index for index, words in enumerate(self.words) for _ in words)
@@ -168,9 +175,26 @@ class Vocabulary:
 
     def only(self, places: Sequence[int]) -> Vocabulary:
         """The classes at these places, in their order, with their flags; without the background."""
-        pairs = {self.names[place]: self.words[place] for place in places}
+        classes = self._list().entries
         seen = None if self.seen is None else [self.seen[place] for place in places]
-        return Vocabulary(pairs, seen=seen, shared_words=True)
+        made = object.__new__(Vocabulary)
+        made._fill([classes[place] for place in places], (), seen, True)
+        return made
+
+    def as_texts(self) -> tuple[str, ...]:
+        """A text for each class, "vehicle: car|bus", of which `Vocabulary` makes the same classes.
+
+        Raises `VocabularyError` for words with commas and the like, which a text cannot hold.
+        """
+        texts = tuple(
+            ("" if name == words[0] else f"{name}: ") + "|".join(words)
+            for name, words in zip(self.names, self.words, strict=True)
+        )
+        for name, words, text in zip(self.names, self.words, texts, strict=True):
+            made = named(text, f"class {name!r}")
+            if (made.name, made.words) != (name, words):
+                raise VocabularyError(f"class {name!r} cannot be written as one text; its words are {shown(words)}")
+        return texts
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` and `from_file` read back."""
@@ -195,13 +219,13 @@ class Vocabulary:
             )
         if self.seen is not None and len(self.seen) != len(self):
             raise VocabularyError(f"`seen` has {len(self.seen)} flags for {len(self)} classes; give one for each")
-        _refuse_repeats("class", self.names)
+        refuse_repeats("class", self.names)
         if self.shared_words:
             for words in self.words:
-                _refuse_repeats("word", words)
-            _refuse_repeats("word", self.background)
+                refuse_repeats("word", words)
+            refuse_repeats("word", self.background)
         else:
-            _refuse_repeats("word", self.queries)
+            refuse_repeats("word", self.queries)
 
 
 Words = str | Sequence[str | Sequence[str]] | Mapping[str, str | Sequence[str]] | Mapping[int, str] | Vocabulary
@@ -232,14 +256,3 @@ def _about_ids(classes: Sequence[Entry]) -> str | None:
 @functools.lru_cache(maxsize=64)  # once, not for every photograph
 def _say(note: str) -> None:
     _logger.warning(note)
-
-
-def _refuse_repeats(kind: str, words: Sequence[str]) -> None:
-    # CLIP's tokenizer lower-cases, so "Car" and "car" would be the same vector twice
-    first: dict[str, str] = {}
-    for word in words:
-        folded = word.casefold()
-        if folded in first:
-            alike = f" and {word!r}" if word != first[folded] else ""
-            raise VocabularyError(f"the {kind} {first[folded]!r}{alike} is given twice; remove one of them")
-        first[folded] = word

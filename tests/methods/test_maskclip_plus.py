@@ -18,6 +18,7 @@ from torch.nn import functional
 
 import lexiseg
 from lexiseg import catalog
+from lexiseg import settings as settings_of
 from lexiseg.errors import DataError, SettingError, UnknownName, VocabularyError, WeightsError
 from lexiseg.layers.pixels import normalise
 from lexiseg.losses.pseudo_labels import UNLABELLED
@@ -509,6 +510,28 @@ def test_a_list_of_words_may_share_them_between_classes() -> None:
 
 
 # --- mistakes
+
+
+def test_a_file_of_words_becomes_its_classes_and_its_background(tmp_path: Path) -> None:
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({"classes": {"vehicle": ["car", "bus"], "road": ["road"]}, "background": ["sky"]}))
+    config = settings_of.change(Config(), {"words": str(path)})
+    assert (config.words, config.background) == (("vehicle: car|bus", "road"), ("sky",))
+    assert config.vocabulary() == Vocabulary(
+        {"vehicle": ("car", "bus"), "road": "road"}, background="sky", shared_words=True
+    )
+    path.unlink()
+    assert settings_of.from_json(Config, settings_of.to_json(config)) == config
+    assert Config(words=config.words, background="wall").background == "wall"
+    with pytest.raises(VocabularyError, match=r"classes\.json"):
+        Config(words=str(path))
+
+
+def test_one_class_alone_is_refused_before_training() -> None:
+    with pytest.raises(SettingError, match=r"'cat' alone leaves nothing to tell apart.*background=auto"):
+        objective(words="cat")
+    assert objective(words="cat", background="auto").vocabulary.channels == 2
+    assert objective(words="cat", learn_background=True).vocabulary.channels == 1
 
 
 def test_missing_words_teacher_and_weights_are_told() -> None:

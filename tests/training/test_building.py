@@ -15,6 +15,7 @@ from lexiseg import catalog
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.segmenter import Inference, Variant
 from lexiseg.training.building import build
+from lexiseg.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,35 @@ def test_the_teachers_settings_reach_the_catalog(method):
     assert (segmenter.config, inference.short_side) == (Config(4), 9)
     with pytest.raises(UnknownName, match="width"):
         build(toy.recipe(model="lesson/big", teacher="lesson/big", teacher_settings={"wide": 4}))
+
+
+@dataclass(frozen=True)
+class Worded:
+    """The config of a method that is trained on words."""
+
+    words: str = ""
+    width: int = 2
+
+    def vocabulary(self) -> Vocabulary | None:
+        return Vocabulary(self.words, background="auto") if self.words else None
+
+
+def warned(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    caplog.clear()
+    build(toy.recipe(model="lesson/big", config=Worded(words), teacher="lesson/big"))
+    return caplog.messages
+
+
+def test_words_that_the_teacher_has_not_learned_are_said_before_training(method, caplog, tmp_path):
+    (tmp_path / "concepts.json").write_text('{"names": [["cat"], ["truck"]]}')
+    assert warned(caplog, "cat, lorry") == []  # the teacher's weights are the hub's, which say nothing
+    method.VARIANTS["big"] = Variant(Config(), str(tmp_path), Inference())
+    (said,) = warned(caplog, "cat, lorry")
+    assert said.startswith("the words of lesson/big: the model has not learned 'lorry'")
+    assert said.endswith("a word it knows: 'truck'")
+    assert len(warned(caplog, ", ".join(f"zqx {place}" for place in range(300)))) == 1
+    assert warned(caplog, "cat") == []
+    assert warned(caplog, "") == []
 
 
 def test_an_inference_hook_decides_how_the_model_is_used(method, tmp_path):

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from lexiseg.encoders.familiar import Familiar
 from lexiseg.vocabulary import Vocabulary
-from lexiseg.words.background import AUTO_BACKGROUND
 
 __all__ = ["notes"]
 
@@ -22,7 +21,7 @@ def notes(
     familiar: which words the model knows; None where nothing says it.
     own_background: whether the method leaves pixels unlabelled by a rule of its own.
     """
-    unknown = () if familiar is None else familiar.warnings(_chosen(vocabulary))
+    unknown = () if familiar is None else familiar.warnings(vocabulary.chosen)
     alone = len(vocabulary) == 1 and not vocabulary.background and not own_background and not labels.any()
     return (*unknown, _alone(vocabulary.names[0])) if alone else unknown
 
@@ -31,13 +30,4 @@ def _alone(name: str) -> str:
     return (
         f"with one class and no background every pixel is {name!r}; "
         'background="auto" (--background auto) leaves the rest unlabelled'
-    )
-
-
-def _chosen(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """The words that a person chose: those of the classes, and a background's of their own."""
-    return tuple(
-        word
-        for word, place in zip(vocabulary.queries, vocabulary.class_of, strict=True)
-        if place < len(vocabulary) or word not in AUTO_BACKGROUND
     )

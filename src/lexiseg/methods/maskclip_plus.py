@@ -72,6 +72,7 @@ from lexiseg.segmenter import (
     Variant,
 )
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.words.text import looks_like_a_file
 
 __all__ = [
     "PRESETS",
@@ -87,6 +88,8 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
+MOST_NAMED = 8  # words in a warning
+
 
 _SMALL_STUDENT = StudentShape("mini", "mini")
 
@@ -97,7 +100,7 @@ class Config:
     start_from: weights of its backbone before training: "usual" are those its name stands for (ImageNet's, or the
         CLIP's or transformers model that it names), else a hub id, folder or file; None is random ones.
     words: the classes it is trained on, as `Vocabulary` reads them: "road, car, person|pedestrian", or a list. Classes
-        of a list may share words.
+        of a list may share words. The name of a file ("classes.txt") becomes its classes, and its background.
     background: words for everything else, one class more.
     learn_background: everything else is a vector that is trained, in place of words.
     classifier: "raw" features times unit text vectors, or their "cosine" times `logit_scale`.
@@ -121,6 +124,10 @@ class Config:
 
     def __post_init__(self) -> None:
         pixels.check(self.statistics)
+        if isinstance(self.words, str) and looks_like_a_file(self.words):
+            found = Vocabulary.from_file(self.words)
+            object.__setattr__(self, "words", found.as_texts())
+            object.__setattr__(self, "background", self.background or found.background)
         if self.background and self.learn_background:
             raise SettingError(f"background words ({self.background}) and learn_background exclude each other")
         if self.logit_scale <= 0:
@@ -188,7 +195,8 @@ class MaskClipPlus(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
         known = self._known()
         new = [word for word in dict.fromkeys(vocabulary.queries) if word.casefold() not in known]
         if new and known:
-            _logger.warning("not among the words this student was trained on, so expect little: %s", ", ".join(new))
+            few = ", ".join(new[:MOST_NAMED]) + (f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else "")
+            _logger.warning("not among the words this student was trained on, so expect little: %s", few)
         if new:
             vectors = self._text().embed_words(new, templates, cache=cache)
             known |= {word.casefold(): row for word, row in zip(new, vectors, strict=True)}
@@ -308,6 +316,11 @@ class Objective(nn.Module):
         vocabulary = segmenter.config.vocabulary()
         if vocabulary is None:
             raise SettingError('there are no words to train on; give for example --set words="cat, grass, sky"')
+        if len(vocabulary) == 1 and not vocabulary.background and not segmenter.config.learn_background:
+            raise SettingError(
+                f"{vocabulary.names[0]!r} alone leaves nothing to tell apart; name more classes, or words for the "
+                "rest, for example --set background=auto"
+            )
         if teacher is None and (settings.guided or settings.distillation or segmenter.network is None):
             raise SettingError("maskclip_plus learns from a teacher; name one with --set teacher=maskclip/mini")
         self.segmenter, self.settings, self.vocabulary = segmenter, settings, vocabulary

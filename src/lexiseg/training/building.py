@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from lexiseg import catalog
+from lexiseg.encoders.familiar import familiar_with
 from lexiseg.errors import SettingError
 from lexiseg.training.recipe import Recipe, describe
+from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["Build", "Built", "build"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,25 @@ def _settings(recipe: Recipe) -> tuple[Any, ...]:
 def _teacher(recipe: Recipe) -> dict[str, Any]:
     if recipe.teacher is None:
         return {}
+    _warn_of_unknown_words(recipe)
     segmenter, inference = catalog.load(recipe.teacher, **recipe.teacher_settings)
     assert isinstance(segmenter, nn.Module), "methods' segmenters are modules"
     return {"teacher": (segmenter.eval().requires_grad_(False), inference)}
+
+
+@runtime_checkable
+class _HasWords(Protocol):
+    """The config of a method that is trained on words."""
+
+    def vocabulary(self) -> Vocabulary | None: ...
+
+
+def _warn_of_unknown_words(recipe: Recipe) -> None:
+    """What the teacher has not learned it cannot teach, and training takes long."""
+    assert recipe.teacher is not None
+    words = recipe.config.vocabulary() if isinstance(recipe.config, _HasWords) else None
+    if words is not None:
+        _, teacher = catalog.resolve(recipe.teacher, **recipe.teacher_settings)
+        familiar = familiar_with(teacher.weights)
+        for note in familiar.warnings(words.chosen) if familiar else ():
+            _logger.warning("the words of %s: %s", recipe.teacher, note)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lexiseg.errors import VocabularyError
 
-__all__ = ["Entry", "barred", "by_id", "clean", "kind", "refuse_separators", "shown"]
+__all__ = ["Entry", "barred", "by_id", "clean", "kind", "refuse_repeats", "refuse_separators", "shown"]
 
 LONGEST = 500  # letters of a word; a sentence of 77 tokens has fewer
 MARKS = {",": "comma", ";": "semicolon", "\n": "line break", "\t": "tab"}
@@ -97,6 +97,18 @@ def refuse_separators(text: object, where: str) -> None:
             f"{where} is {shown(text)}: does the {MARKS[mark]} stand between classes, or between words of one class? "
             "Give each class a line or an entry of its own, and put bars (|) between its words"
         )
+
+
+def refuse_repeats(kind: str, words: Sequence[str]) -> None:
+    """Raises `VocabularyError` for a word that is given twice."""
+    # CLIP's tokenizer lower-cases, so "Car" and "car" would be the same vector twice
+    first: dict[str, str] = {}
+    for word in words:
+        folded = word.casefold()
+        if folded in first:
+            alike = f" and {word!r}" if word != first[folded] else ""
+            raise VocabularyError(f"the {kind} {first[folded]!r}{alike} is given twice; remove one of them")
+        first[folded] = word
 
 
 def _unquoted(word: str, where: str) -> str:

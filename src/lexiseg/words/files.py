@@ -64,7 +64,10 @@ def read(path: str | os.PathLike[str]) -> WordList:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
-        raise VocabularyError(f"cannot read the words in {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise VocabularyError(
+            f"cannot read the words in {path}: {reason}; give a file of text, JSON, YAML or CSV"
+        ) from error
     try:
         return parse(_decoded(content), path.suffix)
     except VocabularyError as error:

@@ -10,7 +10,7 @@ import re
 from lexiseg.errors import VocabularyError
 from lexiseg.words.entry import Entry, barred, by_id, clean, shown
 
-__all__ = ["named", "read_text"]
+__all__ = ["looks_like_a_file", "named", "read_text"]
 
 FILE = re.compile(r"[^,;|\n]*\.(?:txt|json|ya?ml|csv|tsv|names)", re.IGNORECASE)
 ID = re.compile(r"[0-9]{1,6}")
@@ -30,6 +30,11 @@ def read_text(text: str) -> list[Entry]:
     if len(lines) == 1:
         lines = _divided(lines[0])
     return by_id(_pieces([line.strip().rstrip(SEPARATORS).strip() if len(lines) > 1 else line for line in lines]))
+
+
+def looks_like_a_file(text: str) -> bool:
+    """Whether a text is the name of a file of words, by its ending, rather than a word."""
+    return FILE.fullmatch(text.strip()) is not None
 
 
 def _divided(line: str) -> list[str]:
@@ -74,7 +79,7 @@ def _numbered(pieces: list[str]) -> list[tuple[int | None, str]]:
 
 def named(piece: str, where: str) -> Entry:
     """One class in a text: "road", "person|pedestrian" or "vehicle: car|bus"."""
-    if FILE.fullmatch(piece.strip()):
+    if looks_like_a_file(piece):
         raise VocabularyError(f"{piece.strip()!r} looks like a file; read it with --words-file or Vocabulary.from_file")
     match = NAMED.fullmatch(piece.strip())
     words = barred(match[2] if match else piece, where)
