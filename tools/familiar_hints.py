@@ -1,6 +1,6 @@
 """Finds a word of like meaning that an embedded CLIP knows for nouns that it may not know, and writes hints.json.
 
-    apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet      # or another copy of WordNet's dict folder
+    apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet
     python tools/familiar_hints.py --wordnet wordnet/usr/share/wordnet --merges bpe_simple_vocab_16e6.txt.gz
 
 WordNet says which names are synonyms of a noun, name its kind, or are of one kind with it; a sentence encoder chooses
@@ -16,25 +16,19 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import itertools
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from wordnet import SENSES, Nouns, name_of_each
 
 from lexiseg import files
 from lexiseg.data.mini.meanings import sentence_vectors
 from lexiseg.encoders.familiar import HINTS, NO_NAME, Familiar
 from lexiseg.encoders.weights import find, read_json
 
-SENSES = 3  # of a noun that count, the most frequent first
-ANIMAL = "05"
-VISIBLE = frozenset(("03", "05", "06", "08", "13", "14", "17", "18", "19", "20", "27"))  # of lexnames(5WN)
 NEAR, NEAR_OTHERWISE = 0.3, 0.4  # cosine that a kind of a noun's first sense needs, and anything else
 FEW_STEPS = 4  # up to a kind, but for living things and food, whose kinds are many steps long
 FEW_SIBLINGS = 40  # of one kind; with more of them the kind says little
@@ -49,86 +43,6 @@ BROAD = frozenset(
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
-
-
-@dataclass(frozen=True)
-class Synset:
-    """area: the number of WordNet's file. kinds: keys of the synsets that it is a kind of."""
-
-    words: tuple[str, ...]
-    area: str
-    kinds: tuple[str, ...]
-
-    @property
-    def visible(self) -> bool:
-        return self.area in VISIBLE
-
-
-@dataclass(frozen=True)
-class Nouns:
-    """synsets: by key. senses: the keys of a word's synsets, the most frequent first."""
-
-    synsets: Mapping[str, Synset]
-    senses: Mapping[str, tuple[str, ...]]
-
-    @classmethod
-    def read(cls, folder: Path) -> Nouns:
-        """WordNet's `data.noun` and `index.noun`; wndb(5WN) describes them."""
-        synsets = {
-            line.split(" ", 1)[0]: _synset(line.split(" | ")[0].split()) for line in _lines(folder / "data.noun")
-        }
-        rows = (line.split() for line in _lines(folder / "index.noun"))
-        senses = {row[0].replace("_", " "): tuple(row[-int(row[2]) :]) for row in rows}
-        return cls(synsets, senses)
-
-    @cached_property
-    def finer(self) -> Mapping[str, list[str]]:
-        """The synsets that are a kind of each."""
-        found: dict[str, list[str]] = defaultdict(list)
-        for key, synset in self.synsets.items():
-            for kind in synset.kinds:
-                found[kind].append(key)
-        return found
-
-    def kinds(self, key: str) -> dict[str, int]:
-        """The synset itself and all that it is a kind of, with the number of steps."""
-        steps, front = {key: 0}, [key]
-        for step in itertools.count(1):
-            front = [kind for one in front for kind in self.synsets[one].kinds if kind not in steps]
-            if not front:
-                return steps
-            steps |= dict.fromkeys(front, step)
-        raise AssertionError("itertools.count does not end")
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="latin-1") as file:
-        yield from (line for line in file if not line.startswith("  "))  # the licence
-
-
-def _synset(cells: list[str]) -> Synset:
-    count = int(cells[3], 16)
-    words = tuple(cells[4 + 2 * place].replace("_", " ").lower() for place in range(count))
-    first = 5 + 2 * count
-    pointers = [cells[first + 4 * place : first + 4 * place + 3] for place in range(int(cells[first - 1]))]
-    return Synset(words, cells[1], tuple(key for symbol, key, part in pointers if symbol == "@" and part == "n"))
-
-
-def name_of_each(nouns: Nouns, names: Sequence[Sequence[str]]) -> dict[str, str]:
-    """The name that the model has for a synset.
-
-    It is the sense that a concept's names share, else an animal (a turtle is a pullover first), else the first one.
-    """
-    found: dict[str, str] = {}
-    for concept in ([name.lower() for name in one] for one in names):
-        for name in concept:
-            senses = nouns.senses.get(name) or nouns.senses.get(name.removesuffix("s"), ())
-            visible = [key for key in senses if nouns.synsets[key].visible]
-            shared = [key for key in visible if set(nouns.synsets[key].words) & set(concept) - {name}]
-            animals = [key for key in visible[:SENSES] if nouns.synsets[key].area == ANIMAL]
-            for key in shared or animals[:1] or visible[:1]:
-                found.setdefault(key, name)
-    return found
 
 
 def related(nouns: Nouns, word: str, names: Mapping[str, str]) -> dict[str, tuple[float, float]]:

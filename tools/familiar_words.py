@@ -1,11 +1,16 @@
 """Finds out which nouns an embedded CLIP knows, and writes familiar.json beside its weights (`encoders.familiar`).
 
-    python tools/familiar_words.py --weights runs/mini_clip/model --words mini-words.safetensors
+    apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet
+    python tools/familiar_words.py --weights runs/mini_clip/model --words mini-words.safetensors \\
+        --wordnet wordnet/usr/share/wordnet
 
 --words is the file of `lexiseg.data.mini.meanings.prepare`, whose vectors are those of a sentence encoder. A noun
 counts when the encoder finds a concept within a cosine of --near. The model takes it for that concept when the
 concept that is nearest to it by the model's own text tower is one that the encoder finds so near, or related to the
-nearest one.
+nearest one. Without --words, the nouns are those of the familiar.json that is there.
+
+Sentence encoders and small text towers go by letters too: to both a lady is a ladybug. So WordNet must find that the
+noun and the concept are alike, which costs a few words that the model takes rightly, such as lambs for sheep.
 
 Beside the file it prints how well such a list, and how well the model's own cosines, tell words apart.
 """
@@ -13,6 +18,7 @@ Beside the file it prints how well such a list, and how well the model's own cos
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -25,16 +31,18 @@ from card_words import BY_HAND
 from numpy.typing import NDArray
 from safetensors import safe_open
 from scipy.stats import rankdata
+from wordnet import SENSES, Nouns, synsets_of
 
 from lexiseg.data.mini.concepts import gather_concepts
 from lexiseg.data.mini.meanings import Words, read_words
 from lexiseg.encoders.clip import Clip
-from lexiseg.encoders.familiar import Familiar, read_familiar, write_familiar
+from lexiseg.encoders.familiar import NOUNS, Familiar, read_familiar, write_familiar
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.weights import find, read_json
 from lexiseg.errors import DataError
 
 NEAR = 0.4
+ALIKE = 0.6  # likeness in WordNet that a noun and its concept need
 # nothing that a photograph shows
 FAR = re.findall(
     r"\w+",
@@ -65,12 +73,18 @@ class Meanings:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", default="asset:mini-clip", help="the folder of an embedded CLIP")
-    parser.add_argument("--words", type=Path, required=True)
+    parser.add_argument("--words", type=Path)
+    parser.add_argument("--wordnet", type=Path, required=True, help="the folder with data.noun and index.noun")
     parser.add_argument("--near", type=float, default=NEAR)
     options = parser.parse_args(arguments)
     folder, clip = find(options.weights), Clip.load(options.weights)
     names = read_json(folder / "concepts.json")["names"]
-    taken = sort_nouns(clip, names, Meanings.read(options.words), near=options.near)
+    if options.words is None:
+        nouns = [noun for own in read_json(folder / NOUNS)["taken"].values() for noun in own]
+    else:
+        found = sort_nouns(clip, names, Meanings.read(options.words), near=options.near)
+        nouns = [noun for own in found.values() for noun in own]
+    taken = alike(clip, names, nouns, Nouns.read(options.wordnet))
     write_familiar(folder, taken, text_digest=clip.text_digest())
     familiar = read_familiar(folder)
     assert familiar is not None
@@ -99,6 +113,19 @@ def sort_nouns(clip: Any, names: Sequence[Sequence[str]], meanings: Meanings, *,
         if found:
             taken.setdefault(known[to], []).append(noun)
     return taken
+
+
+def alike(clip: Any, names: Sequence[Sequence[str]], words: Sequence[str], nouns: Nouns) -> dict[str, list[str]]:
+    """The words that mean something like the concept at which the model puts them, by its first name."""
+    first = [one[0] for one in names]
+    meant = [synsets_of(nouns, one) for one in names]
+    chosen = (_embed(clip, words) @ _embed(clip, first).T).argmax(axis=1)
+    found: dict[str, list[str]] = {}
+    for word, place in zip(words, chosen, strict=True):
+        pairs = itertools.product(nouns.senses.get(word, ())[:SENSES], meant[place])
+        if any(nouns.likeness(one, other) >= ALIKE for one, other in pairs):
+            found.setdefault(first[place], []).append(word)
+    return found
 
 
 def separation(clip: Any, names: Sequence[Sequence[str]], familiar: Familiar) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from small_wordnet import write_wordnet
 
 from lexiseg.data.mini.concepts import gather_concepts
 from lexiseg.data.mini.meanings import Words
@@ -53,6 +54,12 @@ def test_a_noun_is_taken_where_the_model_puts_it_at_what_it_means_or_at_a_relati
     words = meanings(script, kitten="cat", tomcat="cat", sedan="car", mortgage="nothing")
     taken = script.sort_nouns(Tower(kitten="cat", tomcat="tabby", sedan="tree", mortgage="car"), NAMES, words, near=0.4)
     assert taken == {"cat": ["kitten", "tomcat"]}
+
+
+def test_only_words_that_mean_something_like_their_concept_stay(script: ModuleType, tmp_path: Path) -> None:
+    nouns = script.Nouns.read(write_wordnet(tmp_path))
+    tower = Tower(tiger="cat", lion="car", lorry="cat")
+    assert script.alike(tower, NAMES, ["tiger", "lion", "lorry", "qwertyuiop"], nouns) == {"cat": ["tiger"]}
 
 
 def test_words_of_other_concepts_are_refused(script: ModuleType) -> None:
