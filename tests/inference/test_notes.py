@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from lexiseg.encoders.familiar import Familiar
 from lexiseg.inference.notes import notes
+from lexiseg.segmenter import Traits
 from lexiseg.vocabulary import Vocabulary
 
-ROAD = np.zeros((2, 3), np.uint8)
-PARTLY = np.array([[0, 255]], np.uint8)
+NO_RULE = Traits()
 KNOWN = Familiar(frozenset({"road", "sky"}), hints={})
 
 
-def said(words: Vocabulary, labels: np.ndarray = PARTLY, *, own: bool = False) -> tuple[str, ...]:
-    return notes(words, labels, familiar=KNOWN, own_background=own)
+def said(words: Vocabulary, traits: Traits = NO_RULE) -> tuple[str, ...]:
+    return notes(words, KNOWN, traits)
 
 
 def test_one_class_that_takes_every_pixel_is_said() -> None:
-    (note,) = said(Vocabulary("road"), ROAD)
+    (note,) = said(Vocabulary("road"))
     assert note.startswith("with one class and no background every pixel is 'road'; ")
 
 
 @pytest.mark.parametrize(
-    ("words", "labels", "own"),
+    ("words", "traits"),
     [
-        (Vocabulary("road, sky"), ROAD, False),
-        (Vocabulary("road", background="sky"), ROAD, False),
-        (Vocabulary("road"), PARTLY, False),
-        (Vocabulary("road"), ROAD, True),
+        (Vocabulary("road, sky"), NO_RULE),
+        (Vocabulary("road", background="sky"), NO_RULE),
+        (Vocabulary("road"), Traits(background="own")),
     ],
 )
-def test_nothing_is_said_where_something_else_could_win(words: Vocabulary, labels: np.ndarray, own: bool) -> None:
-    assert said(words, labels, own=own) == ()
+def test_nothing_is_said_where_something_else_could_win(words: Vocabulary, traits: Traits) -> None:
+    assert said(words, traits) == ()
 
 
 def test_background_words_that_lexiseg_chose_are_not_warned_of() -> None:
@@ -43,4 +41,4 @@ def test_background_words_that_lexiseg_chose_are_not_warned_of() -> None:
 
 
 def test_weights_that_say_nothing_of_their_words_warn_of_none() -> None:
-    assert notes(Vocabulary("lagoon, road"), ROAD, familiar=None, own_background=False) == ()
+    assert notes(Vocabulary("lagoon, road"), None, NO_RULE) == ()

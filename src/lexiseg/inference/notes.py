@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
-
 from lexiseg.encoders.familiar import Familiar
+from lexiseg.segmenter import Traits
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["notes"]
 
 
-def notes(
-    vocabulary: Vocabulary, labels: npt.NDArray[Any], *, familiar: Familiar | None, own_background: bool
-) -> tuple[str, ...]:
-    """A sentence each.
+def notes(vocabulary: Vocabulary, familiar: Familiar | None, traits: Traits) -> tuple[str, ...]:
+    """A sentence each: words that the model has not learned, and one class that takes every pixel.
 
-    labels: [H, W], of this vocabulary.
     familiar: which words the model knows; None where nothing says it.
-    own_background: whether the method leaves pixels unlabelled by a rule of its own.
     """
     unknown = () if familiar is None else familiar.warnings(vocabulary.chosen)
-    alone = len(vocabulary) == 1 and not vocabulary.background and not own_background and not labels.any()
+    alone = len(vocabulary) == 1 and not vocabulary.background and traits.background == "none"
     return (*unknown, _alone(vocabulary.names[0])) if alone else unknown
 
 
 def _alone(name: str) -> str:
+    # a threshold does not help: the posterior of one class is 1
     return (
         f"with one class and no background every pixel is {name!r}; "
         'background="auto" (--background auto) leaves the rest unlabelled'

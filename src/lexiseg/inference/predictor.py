@@ -213,9 +213,7 @@ class Predictor:
         )
         decoded = labeller.label(embedded)
         facts = {**self.settings, "threshold": labeller.own_threshold if threshold is None else threshold}
-        own = bool(getattr(getattr(self.segmenter, "config", None), "own_background", False))
-        about_words = notes(vocabulary, decoded.labels, familiar=self.familiar, own_background=own)
-        warnings = (*about_words, *embedded.notes)
+        warnings = (*notes(vocabulary, self.familiar, self.segmenter.traits), *embedded.notes)
         return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, warnings, embedded.image)
 
 
