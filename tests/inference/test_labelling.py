@@ -315,6 +315,21 @@ def test_numbers_that_are_nan_are_refused_whatever_the_way(kind, changes):
         predictor(segmenter, **changes).segment(flag(), WORDS)
 
 
+@pytest.mark.parametrize("changes", [{}, {"blend": "logits"}, {"refine": "same"}])
+@pytest.mark.parametrize("count", [0, 1])
+def test_where_no_mask_is_the_first_class_wins_whatever_the_way(count, changes, monkeypatch):
+    same = types.SimpleNamespace(refine=lambda logits, rgb: logits)
+    monkeypatch.setattr(catalog, "get", lambda shelf, name: {("refine", "same"): same}[shelf, name])
+    segmenter = Wrong()
+    masks = torch.zeros(1, count, 3, 4)
+    masks[..., 3] = 1  # nothing is on the left
+    scores = torch.tensor([0.0, 0, 1, 0]).expand(1, count, 4)
+    segmenter.change = lambda _: MaskScores(masks, scores, weights="linear")
+    result = predictor(segmenter, **changes).segment(flag(), WORDS)
+    assert (result.labels[:, :40] == 0).all()
+    assert (result.labels[:, -7:] == (2 if count else 0)).all()
+
+
 @pytest.mark.parametrize("changes", [{}, {"window": 16, "blend": "logits"}, {"refine": "pamr"}])
 def test_minus_infinity_never_wins_whatever_the_way(changes):
     """A class that a method has removed in one place is interpolated with places where it was not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ __all__ = ["Embedded", "Labeller", "Refine", "decode"]
 
 BAND = 4 * CHUNK  # logits that are held at a time
 MAX_REFINED = 1 << 28  # logits: a refiner needs all of them at once
-NOTHING = 1e-12  # the share of a class that no mask has, before the logarithm
+NOTHING = 1e-12  # the least weight, and the least share of a class before the logarithm
 
 Refine = Callable[[Tensor, npt.NDArray[np.uint8]], Tensor]  # logits [C, h, w] and RGB [H, W, 3] to logits
 Map = TypeVar("Map", bound=Canvas)
@@ -42,7 +42,7 @@ class Embedded:
     views: the embedding of each window, from top to bottom.
     joined: there is one view, of the whole picture, whose logits may go straight to the photograph's size.
     pixels: uint8 [3, *resized] for a refiner, else None.
-    image: RGB [*size, 3], for results to draw on; None where nobody asked to keep it.
+    image: RGB [*size, 3], for results to draw on; None unless it was to be kept.
     valid: which pixels of the photograph are there [*size]; None where all are. The others stay unlabelled.
     notes: a sentence each on what had to be decided to read it.
     """
@@ -110,7 +110,7 @@ class Labeller:
             return _drawn(result, embedded.size, box.size, make)
         if isinstance(result, DenseLogits) and result.covers is None:
             return self._refined(result.logits[0], result, embedded, make)
-        return self._refined(_at_pixels([(box, result)], result, embedded.resized), result, embedded, make)
+        return self._refined(self._at_pixels([(box, result)], result, embedded), result, embedded, make)
 
     def _classify(self, view: Embedding, seen: Size) -> Result:
         """Checked and sound; `seen` is the size of the view's input."""
@@ -158,27 +158,35 @@ class Labeller:
         box, result = next(others)
         results = itertools.chain([(box, result)], others)
         if self.refine is not None:
-            return self._refined(_at_pixels(results, result, embedded.resized), result, embedded, make)
+            return self._refined(self._at_pixels(results, result, embedded), result, embedded, make)
         if isinstance(result, MaskScores) and embedded.resized == embedded.size == box.size:
             return _drawn(result, embedded.size, box.size, make)  # one window, no second interpolation
         canvas = make(result, *axes(embedded.resized, embedded.size))
         blend(results, embedded.resized, canvas, BAND)
         return canvas
 
+    def _at_pixels(self, results: Iterable[Window], result: Result, embedded: Embedded) -> Tensor:
+        """The mean of windows as logits [C, *resized]; the shares of masks as their logarithm."""
+        _check_room(result.channels, embedded.resized, embedded.name)
+        whole = None
+        for first, band in blend_rows(results, embedded.resized, BAND):
+            whole = band.new_empty(result.channels, *embedded.resized) if whole is None else whole
+            if isinstance(result, MaskScores):
+                band = (band[:-1] / band[-1:].clamp(min=NOTHING)).clamp(min=NOTHING).log()
+            whole[:, first : first + band.shape[1]] = band
+        assert whole is not None
+        return whole
+
     def _refined(self, logits: Tensor, result: Result, embedded: Embedded, make: Make[Map]) -> Map:
         assert self.refine is not None
         assert embedded.pixels is not None
-        if logits.numel() > MAX_REFINED:
-            raise SettingError(
-                f"a refiner would need {logits.numel() * 4 / 1e9:.1f} GB of logits for {embedded.name}; "
-                f"use fewer classes, a smaller short_side, or no refiner"
-            )
+        _check_room(len(logits), logits.shape[1:], embedded.name)
         rgb = np.ascontiguousarray(embedded.pixels.permute(1, 2, 0).cpu().numpy())
         refined = sound(DenseLogits(self.refine(logits, rgb)[None], result.background))
         return _drawn(refined, embedded.size, embedded.resized, make)
 
     def _decoder(self, result: Result, rows: Axis, columns: Axis) -> Decoder:
-        return _decoder(result, rows, columns, self._threshold(result), self.scores)
+        return _decoder_of(result, rows, columns, self._threshold(result), self.scores)
 
     def _threshold(self, result: Result) -> float | None:
         """A method that fills in the background by a rule of its own has no second one."""
@@ -205,12 +213,12 @@ def decode(
     """
 
     def make(result: Result, rows: Axis, columns: Axis) -> Decoder:
-        return _decoder(result, rows, columns, threshold, scores)
+        return _decoder_of(result, rows, columns, threshold, scores)
 
     return _drawn(sound(result), size, seen or size, make).finish()
 
 
-def _decoder(result: Result, rows: Axis, columns: Axis, threshold: float | None, scores: bool) -> Decoder:
+def _decoder_of(result: Result, rows: Axis, columns: Axis, threshold: float | None, scores: bool) -> Decoder:
     return Decoder(
         rows,
         columns,
@@ -239,12 +247,10 @@ def _covers(band: DenseLogits, height: int) -> tuple[float, float] | None:
     return band.covers[0] * height / band.grid[0], band.covers[1]
 
 
-def _at_pixels(results: Iterable[Window], result: Result, resized: Size) -> Tensor:
-    """The mean of windows as logits [C, *resized]; the shares of masks as their logarithm."""
-    whole = None
-    for first, band in blend_rows(results, resized, BAND):
-        whole = band.new_empty(result.channels, *resized) if whole is None else whole
-        logits = band if isinstance(result, DenseLogits) else (band[:-1] / band[-1:]).clamp(min=NOTHING).log()
-        whole[:, first : first + band.shape[1]] = logits
-    assert whole is not None
-    return whole
+def _check_room(channels: int, size: Sequence[int], name: str) -> None:
+    numbers = channels * size[0] * size[1]
+    if numbers > MAX_REFINED:
+        raise SettingError(
+            f"a refiner would need {numbers * 4 / 1e9:.1f} GB of logits for {name}; "
+            f"use fewer classes, a smaller short_side, or no refiner"
+        )
