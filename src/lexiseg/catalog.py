@@ -10,7 +10,8 @@ A method's file offers
     PRESETS                     name -> settings, for the differences between paper, released code and what is right
     load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
     save(segmenter, folder)     writes what `load` reads back
-    Objective                   model and losses, for methods that train
+    Training                    what the method's recipes minimise, for methods that train: a frozen dataclass whose
+                                `build(segmenter, teacher=...)` gives model and losses
     CLASSIFY_SETTINGS           fields of Config that `classify` alone reads: a sweep over them embeds once
 """
 

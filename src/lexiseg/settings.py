@@ -11,13 +11,20 @@ import json
 import os
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from lexiseg.errors import SettingError, UnknownName
 
-__all__ = ["change", "from_json", "names", "parse", "require", "to_json"]
+__all__ = ["Dataclass", "change", "from_json", "names", "parse", "require", "to_json"]
 
 Value = TypeVar("Value")
+
+
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
 def parse(assignments: Iterable[str]) -> dict[str, str]:
@@ -88,10 +95,25 @@ def _change(value: Value, settings: Mapping[str, Any], prefix: str) -> Value:
         if rest:
             inner.setdefault(name, {})[rest] = given
         else:
-            changed[name] = _read(kinds[name], prefix + name, given)
+            read = _read if not _is_open(kinds[name]) else partial(_group, now=getattr(value, name))
+            changed[name] = read(kinds[name], prefix + name, given)
     for name, given in inner.items():
         changed[name] = _change(changed.get(name, getattr(value, name)), given, f"{prefix}{name}.")
     return dataclasses.replace(value, **changed)  # type: ignore[type-var]
+
+
+def _is_open(kind: Any) -> bool:
+    """Whether the annotation is a protocol, or one or nothing: any dataclass that satisfies it will do."""
+    return any(getattr(one, "_is_protocol", False) for one in (kind, *typing.get_args(kind)))
+
+
+def _group(kind: Any, key: str, given: object, *, now: object) -> Any:
+    """`given` where it is a dataclass; a text cannot say one."""
+    nothing = given is None and type(None) in typing.get_args(kind)
+    if nothing or (dataclasses.is_dataclass(given) and not isinstance(given, type)):
+        return given
+    inner = f", for example {key}.{names(now)[0]}" if dataclasses.is_dataclass(now) else ""
+    raise SettingError(f"{key}={given!r} does not fit: {key} has settings of its own; change one of them{inner}")
 
 
 def _read(kind: Any, key: str, given: object) -> Any:

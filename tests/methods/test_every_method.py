@@ -1,7 +1,7 @@
 """The contract that every file in `methods/` and in `doubles/` keeps, over every variant that needs no download.
 
-A method that trains has an `Objective`, with tests of its own about which parameters it reaches; one that has none is
-frozen as a whole.
+A method that trains has a `Training`, whose contract is in test_every_objective.py; one that has none is frozen as a
+whole.
 """
 
 from __future__ import annotations
@@ -310,8 +310,8 @@ def test_a_saved_folder_says_what_it_is(model: Model, tmp_path: Path) -> None:
     assert close(dense(run(again, images())), dense(run(model.segmenter, images())), tolerance=1e-5)
 
 
-def test_a_method_without_an_objective_is_frozen(model: Model) -> None:
-    if hasattr(model.module, "Objective"):
+def test_a_method_that_does_not_train_is_frozen(model: Model) -> None:
+    if hasattr(model.module, "Training"):
         assert any(parameter.requires_grad for parameter in model.segmenter.parameters())
         return
     assert not any(parameter.requires_grad for parameter in model.segmenter.parameters())

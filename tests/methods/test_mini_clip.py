@@ -13,7 +13,7 @@ from lexiseg import catalog
 from lexiseg.errors import SettingError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, normalise
 from lexiseg.methods import maskclip, mini_clip
-from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Settings, choose, relight
+from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Training, choose, relight
 from lexiseg.segmenter import Inference, Variant
 
 torch.set_num_threads(1)  # for tensors this small, threads only wait for each other
@@ -56,9 +56,9 @@ def batch(labels: list[int], *, exact: bool = False, seed: int = 0) -> dict:
     }
 
 
-def plain(**changes) -> Settings:
+def plain(**changes) -> Training:
     """Without taking frequencies out."""
-    return Settings(concepts=CONCEPTS, balance=0.0, **changes)
+    return Training(concepts=CONCEPTS, balance=0.0, **changes)
 
 
 def with_relation(objective: Objective, first: int, second: int) -> Objective:
@@ -84,7 +84,7 @@ def test_patches_are_those_of_maskclip_and_the_class_token_is_clips_own():
 
 def test_dropping_no_patches_is_the_plain_pass():
     segmenter = tiny()
-    objective = Objective(segmenter, Settings(concepts=CONCEPTS, keep=1.0))
+    objective = Objective(segmenter, Training(concepts=CONCEPTS, keep=1.0))
     images = pictures(2, 32, 32)
     with torch.no_grad():
         places, image, kept = objective._embed(seen(images), (4, 4))
@@ -177,7 +177,7 @@ def test_frequent_concepts_are_believed_less_often_the_more_balance_there_is():
     """What the vectors must say is the posterior over the frequencies: at full balance all concepts count alike."""
     even, seen = (
         Objective(tiny(), plain(keep=1.0)),
-        Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0, balance=1.0)),
+        Objective(tiny(), Training(concepts=CONCEPTS, keep=1.0, balance=1.0)),
     )
     for objective in (even, seen):
         objective.eval()
@@ -188,7 +188,7 @@ def test_frequent_concepts_are_believed_less_often_the_more_balance_there_is():
 
 
 def test_frequencies_follow_the_labels_in_training_alone():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS, keep=1.0))
+    objective = Objective(tiny(), Training(concepts=CONCEPTS, keep=1.0))
     for _ in range(600):
         objective._prior(torch.tensor([[0, 0, 0, 2, -1, -2]]))
     torch.testing.assert_close(objective.frequency, torch.tensor([0.75, 0, 0.25, 0, 0]), atol=1e-2, rtol=0)
@@ -198,7 +198,7 @@ def test_frequencies_follow_the_labels_in_training_alone():
 
 
 def test_pictures_of_which_nothing_is_known_teach_nothing():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS))
+    objective = Objective(tiny(), Training(concepts=CONCEPTS))
     data = batch([-1, -1])
     found = losses(objective, data)
     assert found["places"] == found["regions"] == found["image"] == found["absent"] == 0
@@ -206,7 +206,7 @@ def test_pictures_of_which_nothing_is_known_teach_nothing():
 
 
 def test_words_are_compared_with_their_places():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS, text=2.0))
+    objective = Objective(tiny(), Training(concepts=CONCEPTS, text=2.0))
     data = batch([0])
     clip = objective.segmenter.clip
     with torch.no_grad():
@@ -219,7 +219,7 @@ def test_words_are_compared_with_their_places():
 
 
 def test_words_can_be_learned_without_pictures():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS))
+    objective = Objective(tiny(), Training(concepts=CONCEPTS))
     data = batch([0, 1])
     with torch.no_grad():
         expected = losses(objective, data)["text"]
@@ -228,7 +228,7 @@ def test_words_can_be_learned_without_pictures():
 
 
 def test_gradients_reach_all_of_the_clip_and_the_words_places_stay():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS))
+    objective = Objective(tiny(), Training(concepts=CONCEPTS))
     sum(losses(objective, batch([0, 1, 2, 3])).values()).backward()
     names = {name for name, _ in objective.named_parameters()}
     reached = {name for name, one in objective.named_parameters() if one.grad is not None and one.grad.any()}
@@ -238,7 +238,7 @@ def test_gradients_reach_all_of_the_clip_and_the_words_places_stay():
 
 
 def test_the_scale_stays_below_clips_largest():
-    objective = Objective(tiny(), Settings(concepts=CONCEPTS))
+    objective = Objective(tiny(), Training(concepts=CONCEPTS))
     with torch.no_grad():
         objective.segmenter.clip.log_scale.fill_(9.0)
     objective.after_step(0)
@@ -250,20 +250,20 @@ def test_places_of_words_come_from_the_prepared_file(tmp_path):
     related = torch.zeros(3, 3, dtype=torch.bool)
     path = tmp_path / "words.safetensors"
     save_file({"concepts": vectors.half(), "related": related}, path, {"concepts": json.dumps([])})
-    objective = Objective(tiny(), Settings(words=str(path)))
+    objective = Objective(tiny(), Training(words=str(path)))
     torch.testing.assert_close(objective.concepts, vectors.half().float())
     save_file({"concepts": vectors[:, :8].contiguous(), "related": related}, path)
     with pytest.raises(SettingError, match="vectors of 8 numbers"):
-        Objective(tiny(), Settings(words=str(path)))
+        Objective(tiny(), Training(words=str(path)))
     path.write_bytes(b"nothing")
     with pytest.raises(SettingError, match="prepare the words"):
-        Objective(tiny(), Settings(words=str(path)))
+        Objective(tiny(), Training(words=str(path)))
 
 
 @pytest.mark.parametrize(("name", "value"), [("keep", 0.0), ("keep", 1.5), ("concepts", 1)])
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(SettingError, match=name):
-        Settings(**{name: value})
+        Training(**{name: value})
 
 
 def test_a_resnet_is_trained_on_what_maskclip_reads_of_it():

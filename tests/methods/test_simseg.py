@@ -398,7 +398,7 @@ def batch() -> dict[str, Any]:
 def test_the_loss_is_infonce_of_unmasked_pooled_tokens_over_the_temperature() -> None:
     model = tiny().eval()
     with torch.no_grad():
-        loss = Objective(model)(batch())
+        loss = Training().build(model)(batch())
         images = model.towers.image_tokens(normalise(batch()["images"], "imagenet"))[0][:, 1:]
         texts = model.towers.text_tokens(SENTENCES, length=25, padded=True).vectors
     logits = (sorted_mean(images, 5, [16] * 3) @ sorted_mean(texts, 1, [25] * 3).T) / 0.02
@@ -410,14 +410,14 @@ def test_the_loss_is_infonce_of_unmasked_pooled_tokens_over_the_temperature() ->
 def test_masked_training_is_a_setting() -> None:
     model = tiny().eval()
     with torch.no_grad():
-        texts = [Objective(model, Training(masked_text=masked)).embed(batch())[1] for masked in (True, False)]
+        texts = [Training(masked_text=masked).build(model).embed(batch())[1] for masked in (True, False)]
     assert (texts[0] - texts[1]).abs().max() > 1e-3
     torch.testing.assert_close(texts[0], model.text_vectors(SENTENCES), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("architecture", ["tiny", "tiny-clip"])
 def test_gradients_reach_all_parameters_but_the_scale_that_the_temperature_replaces(architecture: str) -> None:
-    objective = Objective(tiny(architecture))
+    objective = Training().build(tiny(architecture))
     objective(batch())["contrast"].backward()
     for name, parameter in objective.named_parameters():
         reached = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
@@ -426,7 +426,7 @@ def test_gradients_reach_all_parameters_but_the_scale_that_the_temperature_repla
 
 
 def test_the_temperature_returns_into_its_bounds_after_a_step() -> None:
-    objective = Objective(tiny())
+    objective = Training().build(tiny())
     objective.segmenter.towers.temperature.data.fill_(3.0)
     objective.after_step(0)
     assert objective.segmenter.towers.temperature.item() == 0.5

@@ -13,6 +13,7 @@ from torch import nn
 
 from lexiseg import catalog
 from lexiseg.errors import SettingError, UnknownName
+from lexiseg.methods import simseg
 from lexiseg.segmenter import Inference, Variant
 from lexiseg.training.building import build
 from lexiseg.vocabulary import Vocabulary
@@ -24,8 +25,11 @@ class Config:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Training:
     temperature: float = 0.07
+
+    def build(self, segmenter, *, teacher=None):
+        return Objective(segmenter, self, teacher)
 
 
 class Segmenter(nn.Module):
@@ -36,9 +40,13 @@ class Segmenter(nn.Module):
 
 
 class Objective(nn.Module):
-    def __init__(self, segmenter, settings=None, *, teacher=None):
+    def __init__(self, segmenter, settings, teacher):
         super().__init__()
         self.segmenter, self.settings, self.teacher = segmenter, settings, teacher
+
+
+def recipe(**changes):
+    return toy.recipe(**{"model": "lesson/big", "objective": Training(), **changes})
 
 
 @pytest.fixture
@@ -49,7 +57,6 @@ def method(monkeypatch):
     module.VARIANTS = {"big": Variant(Config(), "hub/weights", Inference(short_side=7))}
     module.load = lambda variant: Segmenter(variant.config, variant.weights)
     module.save = lambda segmenter, folder: (folder / "layer").write_text(str(segmenter.layer.in_features))
-    module.Objective = Objective
     real_names, real_get = catalog.names, catalog.get
     monkeypatch.setattr(catalog, "names", lambda shelf: [*real_names(shelf), "lesson"])
     monkeypatch.setattr(catalog, "get", lambda shelf, name: module if name == "lesson" else real_get(shelf, name))
@@ -57,31 +64,31 @@ def method(monkeypatch):
 
 
 def test_the_objective_gets_the_segmenter_and_its_settings(method):
-    built = build(toy.recipe(model="lesson/big", objective=Settings(0.1)))
-    assert built.objective.settings == Settings(0.1)
+    built = build(recipe(objective=Training(0.1)))
+    assert built.objective.settings == Training(0.1)
     assert (built.objective.segmenter.config, built.objective.segmenter.weights) == (Config(2), "hub/weights")
     assert built.objective.teacher is None
 
 
 def test_config_and_weights_of_the_recipe_replace_the_variants(method):
-    segmenter = build(toy.recipe(model="lesson/big", config=Config(5), weights="mine")).objective.segmenter
+    segmenter = build(recipe(config=Config(5), weights="mine")).objective.segmenter
     assert (segmenter.config, segmenter.weights) == (Config(5), "mine")
-    assert build(toy.recipe(model="lesson/big", from_scratch=True)).objective.segmenter.weights is None
+    assert build(recipe(from_scratch=True)).objective.segmenter.weights is None
 
 
 def test_a_teacher_is_loaded_frozen_with_how_its_pictures_are_treated(method):
-    segmenter, inference = build(toy.recipe(model="lesson/big", teacher="lesson/big")).objective.teacher
+    segmenter, inference = build(recipe(teacher="lesson/big")).objective.teacher
     assert not segmenter.training
     assert not any(p.requires_grad for p in segmenter.parameters())
     assert inference.short_side == 7
 
 
 def test_the_teachers_settings_reach_the_catalog(method):
-    recipe = toy.recipe(model="lesson/big", teacher="lesson/big", teacher_settings={"width": 4, "short_side": 9})
-    segmenter, inference = build(recipe).objective.teacher
+    lesson = recipe(teacher="lesson/big", teacher_settings={"width": 4, "short_side": 9})
+    segmenter, inference = build(lesson).objective.teacher
     assert (segmenter.config, inference.short_side) == (Config(4), 9)
     with pytest.raises(UnknownName, match="width"):
-        build(toy.recipe(model="lesson/big", teacher="lesson/big", teacher_settings={"wide": 4}))
+        build(recipe(teacher="lesson/big", teacher_settings={"wide": 4}))
 
 
 @dataclass(frozen=True)
@@ -114,14 +121,14 @@ def test_words_that_the_teacher_has_not_learned_are_said_before_training(method,
 
 
 def test_an_inference_hook_decides_how_the_model_is_used(method, tmp_path):
-    built = build(toy.recipe(model="lesson/big"))
+    built = build(recipe())
     built.objective.inference = lambda variant: dataclasses.replace(variant, short_side=variant.short_side + 1)
     built.save(tmp_path)
     assert json.loads((tmp_path / "lexiseg.json").read_text())["inference"]["short_side"] == 8
 
 
 def test_the_folder_says_which_method_and_recipe_it_came_from(method, tmp_path):
-    build(toy.recipe(model="lesson/big", config=Config(3))).save(tmp_path)
+    build(recipe(config=Config(3))).save(tmp_path)
     described = json.loads((tmp_path / "lexiseg.json").read_text())
     assert (described["method"], described["config"]) == ("lesson", {"width": 3})
     assert described["recipe"]["steps"] == 12
@@ -129,18 +136,19 @@ def test_the_folder_says_which_method_and_recipe_it_came_from(method, tmp_path):
 
 
 def test_an_export_hook_decides_what_is_saved(method, tmp_path):
-    built = build(toy.recipe(model="lesson/big"))
+    built = build(recipe())
     built.objective.export = lambda: Segmenter(Config(9), None)
     built.save(tmp_path)
     assert (tmp_path / "layer").read_text() == "9"
 
 
-def test_a_method_that_does_not_train_is_named(method):
-    del method.Objective
-    with pytest.raises(SettingError, match="lesson has nothing to train"):
-        build(toy.recipe(model="lesson/big"))
+def test_an_objective_of_another_method_is_refused(method):
+    with pytest.raises(SettingError, match="simseg"):
+        build(recipe(objective=simseg.Training()))
+    with pytest.raises(SettingError, match="simseg"):
+        build(recipe(config=simseg.Config()))
 
 
 def test_an_unknown_model_is_answered_with_the_nearest(method):
     with pytest.raises(UnknownName, match="lesson/big"):
-        build(toy.recipe(model="lesson/bog"))
+        build(recipe(model="lesson/bog"))

@@ -140,16 +140,28 @@ class Contrastive(nn.Module):
             self.scale.clamp_(max=4.6)
 
 
+MAKERS = {
+    "plain": Plain,
+    "still": lambda: Plain(dropout=0.0, norm=False),
+    "unused": Unused,
+    "contrast": Contrastive,
+    "contrast-dropout": lambda: Contrastive(dropout=0.3),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """kind: "plain", "still" (no dropout, no normalisation), "contrast" ..."""
+
+    kind: str = "plain"
+
+    def build(self, segmenter: Any, *, teacher: Any = None) -> nn.Module:
+        return MAKERS[self.kind]()
+
+
 def build(recipe: Recipe) -> Built:
-    """By the recipe's model: "toy/plain", "toy/still" (no dropout, no normalisation), "toy/contrast"."""
-    makers = {
-        "toy/plain": Plain,
-        "toy/still": lambda: Plain(dropout=0.0, norm=False),
-        "toy/unused": Unused,
-        "toy/contrast": Contrastive,
-        "toy/contrast-dropout": lambda: Contrastive(dropout=0.3),
-    }
-    objective = makers[recipe.model]()
+    """What the recipe's objective makes, which needs no segmenter."""
+    objective = recipe.objective.build(None)
 
     def save(folder: Path) -> None:
         save_file(dict(objective.segmenter.state_dict()), folder / "model.safetensors")
@@ -158,8 +170,10 @@ def build(recipe: Recipe) -> Built:
 
 
 def recipe(**changes: Any) -> Recipe:
+    """model: "toy/KIND" says which objective it is."""
     settings = {
         "model": "toy/plain",
+        "objective": Training(changes.get("model", "toy/plain").partition("/")[2]),
         "data": ToyData(),
         "steps": 12,
         "batch_size": 8,

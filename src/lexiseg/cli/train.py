@@ -1,8 +1,10 @@
-"""`lexiseg train`: a recipe by name, changed by --set, checked before anything is spent."""
+"""`lexiseg train`: trains a recipe by name, changed by --set, after checks."""
 
 from __future__ import annotations
 
 import dataclasses
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,7 @@ from lexiseg.errors import SettingError, UnknownName
 
 if TYPE_CHECKING:
     from lexiseg.training.contracts import Evaluate
-    from lexiseg.training.recipe import Recipe
+    from lexiseg.training.recipe import Stage
 
 
 def register(app: typer.Typer) -> None:
@@ -43,18 +45,18 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what it would cost.")] = False,
     json: common.Json = False,
 ) -> None:
-    """Train a model by a recipe, with checkpoints that lose nothing."""
+    """Train a model from a recipe; an interrupted run can be resumed."""
     stages = find(recipe, mini=mini, toy=toy)
-    changes: dict[str, Any] = settings.parse(set_ or ())
-    stages = tuple(_changed(stage, _place(stage, data) | changes) for stage in stages)
+    stages = _changed(_placed(stages, data), settings.parse(set_ or ()))
     out = out or Path("runs") / recipe.replace("/", "-")
     if dry_run:
         _dry_run(stages, out, json)
         return
+    from lexiseg.evaluation.pseudo_labels import label
     from lexiseg.training.train import train as run_training
 
-    evaluate = None if benchmark_data is None else _measure(stages[-1], benchmark_data)
-    run = run_training(stages, out, resume=resume, allow_changes=allow_changes, evaluate=evaluate)
+    evaluate = None if benchmark_data is None else _measure(stages, benchmark_data)
+    run = run_training(stages, out, resume=resume, allow_changes=allow_changes, evaluate=evaluate, label=label)
     if json:
         common.print_json(dataclasses.asdict(run))
     elif run.finished:
@@ -62,58 +64,68 @@ def train(
         common.note(f"done; try it: lexiseg segment PHOTO --words '...' --model {run.model}")
     else:
         common.note(f"stopped after step {run.step}, saved; go on with --resume")
+    if not run.finished:
+        raise typer.Exit(_exit_code(run.stopped_by))
 
 
-def find(name: str, *, mini: bool, toy: bool) -> tuple[Recipe, ...]:
+def find(name: str, *, mini: bool, toy: bool) -> tuple[Stage, ...]:
     """The stages of a recipe: "simseg" is RECIPE of recipes/simseg.py, "simseg/released" is RELEASED."""
     from lexiseg import catalog
-    from lexiseg.training.recipe import Recipe
+    from lexiseg.training import stages
 
     if mini and toy:
         raise SettingError("--mini and --toy are two versions of a recipe; give one of them")
     file, _, version = name.partition("/")
-    module = catalog.get("recipes", file)
+    versions = stages.versions(catalog.get("recipes", file))
     version = version or ("mini" if mini else "toy" if toy else "recipe")
-    versions = {
-        key.lower(): value
-        for key, value in vars(module).items()
-        if key.isupper() and (isinstance(value, Recipe) or (isinstance(value, tuple) and isinstance(value[0], Recipe)))
-    }
     if version not in versions:
         raise UnknownName("recipe", f"{file}/{version}", [f"{file}/{known}" for known in versions])
-    found = versions[version]
-    return found if isinstance(found, tuple) else (found,)
+    return versions[version]
 
 
-def _place(stage: Recipe, data: Path | None) -> dict[str, Any]:
-    """--data as a setting: most data have one root, image-text pairs have places."""
+def _changed(stages: tuple[Stage, ...], changes: Mapping[str, Any]) -> tuple[Stage, ...]:
+    from lexiseg.training import stages as module
+
+    return module.change(stages, changes)
+
+
+def _placed(stages: tuple[Stage, ...], data: Path | None) -> tuple[Stage, ...]:
+    """The stages with --data as a setting: most data have one root, image-text pairs have places."""
+    from lexiseg.training.recipe import change
+
     if data is None:
-        return {}
+        return stages
+    places = [_place(stage, data) for stage in stages]
+    if not any(places):
+        raise SettingError(f"this recipe makes its own data, so --data {data} is of no use; leave it out")
+    return tuple(change(stage, place) for stage, place in zip(stages, places, strict=True))
+
+
+def _place(stage: Stage, data: Path) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(stage.data)}
     if "root" in fields:
         return {"data.root": str(data)}
-    if "places" in fields:
-        return {"data.places": (str(data),)}
-    raise SettingError(f"this recipe makes its own data, so --data {data} is of no use; leave it out")
+    return {"data.places": (str(data),)} if "places" in fields else {}
 
 
-def _measure(stage: Recipe, data: Path) -> Evaluate:
+def _exit_code(stopped_by: str | None) -> int:
+    """128 and the number of the signal, as a shell has it; what stopped another process is taken for SIGTERM."""
+    return 128 + signal.Signals[stopped_by or "SIGTERM"]
+
+
+def _measure(stages: tuple[Stage, ...], data: Path) -> Evaluate:
     from lexiseg import catalog
     from lexiseg.evaluation.while_training import WhileTraining
+    from lexiseg.training.recipe import Recipe
 
-    if not stage.benchmarks:
+    stage = stages[-1]
+    if not isinstance(stage, Recipe) or not stage.benchmarks:
         raise SettingError("the recipe names no benchmarks; add for example --set benchmarks=voc21")
     _, variant = catalog.resolve(stage.model)
     return WhileTraining(stage.benchmarks, data, variant.inference)
 
 
-def _changed(stage: Recipe, changes: dict[str, Any]) -> Recipe:
-    from lexiseg.training import recipe
-
-    return recipe.change(stage, changes)
-
-
-def _dry_run(stages: tuple[Recipe, ...], out: Path, json: bool) -> None:
+def _dry_run(stages: tuple[Stage, ...], out: Path, json: bool) -> None:
     from lexiseg.training.dry_run import dry_run
 
     report = dry_run(stages, out)

@@ -294,6 +294,10 @@ class Training:
         if self.distillation < 0:
             raise SettingError(f"distillation is {self.distillation}; give a weight, or 0 for none")
 
+    def build(self, segmenter: MaskClipPlus, *, teacher: tuple[Segmenter, Inference] | None = None) -> Objective:
+        """Raises as `Objective` does."""
+        return Objective(segmenter, self, teacher=teacher)
+
 
 class Objective(nn.Module):
     """Batches of `data.dense` in; the cross-entropy with labels and pseudo-labels out.
@@ -308,7 +312,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         segmenter: MaskClipPlus,
-        settings: Training = Training(),
+        settings: Training,
         *,
         teacher: tuple[Segmenter[Any, Any], Inference] | None = None,
     ) -> None:

@@ -39,7 +39,7 @@ from lexiseg.networks.heads import upsample
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Settings", "load", "save", "traits"]
+__all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Training", "load", "save", "traits"]
 
 BASE = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
 BASE_RESNET = ClipShape(256, 128, 24, (2, 2, 2, 2), None, 192, 3, context=32, vocabulary=4093, activation="gelu")
@@ -126,7 +126,7 @@ def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Training:
     """words: the file of `data.meanings.prepare`; None places `concepts` concepts at random, all unrelated.
 
     keep: the share of the patches of each picture that go through a ViT, 0-1; of a ResNet, the share that has a loss.
@@ -152,6 +152,12 @@ class Settings:
         if self.concepts < 2:
             raise SettingError(f"concepts is {self.concepts}; give 2 or more, since others are what one is not")
 
+    def build(self, segmenter: MiniClip, *, teacher: object = None) -> Objective:
+        """Raises `SettingError` for a teacher, and for words that cannot be read."""
+        if teacher is not None:
+            raise SettingError("mini_clip learns from labels and words; leave the teacher out")
+        return Objective(segmenter, self)
+
 
 class Objective(nn.Module):
     """Batches of `data.concept_images` in; losses of places, regions, images and words out, or of words alone."""
@@ -162,9 +168,9 @@ class Objective(nn.Module):
     related: Tensor  # [C, C]
     frequency: Tensor  # of each concept among the labelled patches of late [C]
 
-    def __init__(self, segmenter: MiniClip, settings: Settings | None = None) -> None:
+    def __init__(self, segmenter: MiniClip, settings: Training) -> None:
         super().__init__()
-        self.segmenter, self.settings = segmenter, settings or Settings()
+        self.segmenter, self.settings = segmenter, settings
         concepts, related = _read(self.settings, segmenter.clip.embed_dim)
         self.register_buffer("concepts", concepts)
         self.register_buffer("related", related)
@@ -335,7 +341,7 @@ def _random(config: Config) -> Clip:
     return clip
 
 
-def _read(settings: Settings, dimension: int) -> tuple[Tensor, Tensor]:
+def _read(settings: Training, dimension: int) -> tuple[Tensor, Tensor]:
     if settings.words is None:
         random = torch.Generator().manual_seed(0)
         vectors = functional.normalize(torch.randn(settings.concepts, dimension, generator=random), dim=-1)

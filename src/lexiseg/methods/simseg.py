@@ -378,11 +378,17 @@ class Training:
 
     masked_text: bool = False
 
+    def build(self, segmenter: SimSeg, *, teacher: object = None) -> Objective:
+        """Raises `SettingError` for a teacher."""
+        if teacher is not None:
+            raise SettingError("simseg learns from captions alone; leave the teacher out")
+        return Objective(segmenter, self)
+
 
 class Objective(nn.Module):
     """Images against their texts, pooled; nothing else (§2.3)."""
 
-    def __init__(self, segmenter: SimSeg, settings: Training = Training()) -> None:
+    def __init__(self, segmenter: SimSeg, settings: Training) -> None:
         super().__init__()
         self.segmenter, self.settings = segmenter, settings
 

@@ -53,18 +53,16 @@ __all__ = [
 
 # --- small ones
 
+# objects as large as the teacher likes them, which sees whole pictures of 256 pixels; crops of 128 as it was trained on,
+# since of 192 they take more than twice the time and teach less in it
+_CROPS = DenseAugmentation(crop=(128, 128), scale=(256, 256), ratio=(0.75, 1.5), most_of_one=1.0)
+
 RECIPE = Recipe(
     model="maskclip_plus/custom",
     config=Config(),
     objective=Training(),
     teacher="maskclip/mini",
-    data=PhotographData(
-        ("photographs",),
-        # objects as large as the teacher likes them, which sees whole pictures of 256 pixels; crops of 128 as it was
-        # trained on, since of 192 they take more than twice the time and teach less in it
-        DenseAugmentation(crop=(128, 128), scale=(256, 256), ratio=(0.75, 1.5), most_of_one=1.0),
-        workers=Workers(1),
-    ),
+    data=PhotographData(("photographs",), _CROPS, workers=Workers(1)),
     steps=2_000,  # about seven minutes of one core
     batch_size=8,
     optimiser=Optimiser(rate=2e-3, weight_decay=0.05),
@@ -104,9 +102,7 @@ MSRC = (
 MINI = replace(
     RECIPE,
     config=Config(words=MSRC),
-    data=MaskedData(
-        "data", shards=("msrc",), label_free=True, augmentation=RECIPE.data.augmentation, workers=Workers(1)
-    ),
+    data=MaskedData("data", shards=("msrc",), label_free=True, augmentation=_CROPS, workers=Workers(1)),
 )
 
 FROM_RESNET = replace(

@@ -23,7 +23,7 @@ from lexiseg.data.mini.concept_images import CanvasConcepts, PhotographConcepts,
 from lexiseg.data.mini.pairs import Mini
 from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
-from lexiseg.methods.mini_clip import Config, Settings
+from lexiseg.methods.mini_clip import Config, Training
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
 __all__ = ["MINI", "RECIPE", "RESNET", "TOY", "WORDS"]
@@ -35,7 +35,7 @@ _MUON = replace(_ADAMW, name="muon")  # fewer steps than AdamW for the same loss
 _PHOTOGRAPHS = Recipe(
     model="mini_clip/mini",
     config=Config("base"),
-    objective=Settings(words=_PLACES, keep=0.5),
+    objective=Training(words=_PLACES, keep=0.5),
     data=PhotographConcepts(_ROOT, _PLACES, workers=Workers(1)),
     steps=2_000,
     batch_size=64,
@@ -48,15 +48,11 @@ _PHOTOGRAPHS = Recipe(
     checkpoint_every=250,
     log_every=50,
 )
+_PAIRS = Mini(masked=0.3, cells=(0.25, 0.25, 0.2, 0.3), canvases=1_000_000, seed=3)
 _CANVASES = replace(
     _PHOTOGRAPHS,
-    objective=Settings(words=_PLACES, keep=0.5),
-    data=CanvasConcepts(
-        _ROOT,
-        _PLACES,
-        pairs=Mini(masked=0.3, cells=(0.25, 0.25, 0.2, 0.3), canvases=1_000_000, seed=3),
-        workers=Workers(1),
-    ),
+    objective=Training(words=_PLACES, keep=0.5),
+    data=CanvasConcepts(_ROOT, _PLACES, pairs=_PAIRS, workers=Workers(1)),
     steps=7_900,
     batch_size=32,
     optimiser=replace(_MUON, rate=1e-3),
@@ -64,8 +60,8 @@ _CANVASES = replace(
 )
 _LARGER = replace(
     _CANVASES,
-    objective=Settings(words=_PLACES, keep=0.6),
-    data=replace(_CANVASES.data, pairs=replace(_CANVASES.data.pairs, size=192, cells=(0.15, 0.3, 0.25, 0.3), seed=4)),
+    objective=Training(words=_PLACES, keep=0.6),
+    data=replace(_CANVASES.data, pairs=replace(_PAIRS, size=192, cells=(0.15, 0.3, 0.25, 0.3), seed=4)),
     steps=560,
     optimiser=replace(_MUON, rate=3e-4),
     schedule=Schedule("cosine", warmup=0.02),
@@ -89,7 +85,7 @@ _RESNET_PHOTOGRAPHS = replace(
     model="mini_clip/resnet",
     from_scratch=True,
     config=Config("base-rn", text_tower="asset:mini-clip"),
-    objective=Settings(words=_PLACES, keep=0.25, text=0.0),
+    objective=Training(words=_PLACES, keep=0.25, text=0.0),
     steps=2_400,
     batch_size=128,
     optimiser=replace(_ADAMW, rate=2e-3),
@@ -112,7 +108,7 @@ RECIPE = (
     replace(
         _PHOTOGRAPHS,  # at half their size first, which learns more in the same time (docs/log.md)
         from_scratch=True,
-        objective=Settings(words=_PLACES, keep=1.0),
+        objective=Training(words=_PLACES, keep=1.0),
         data=replace(_PHOTOGRAPHS.data, size=32),
         steps=12_000,
     ),
@@ -125,7 +121,7 @@ MINI = (_CANVASES, _LARGER)
 
 TOY = Recipe(
     model="mini_clip/tiny",
-    objective=Settings(concepts=len(class_names()), keep=0.5),
+    objective=Training(concepts=len(class_names()), keep=0.5),
     data=SceneConcepts(Scenes(count=64, size=32)),
     steps=60,
     batch_size=16,

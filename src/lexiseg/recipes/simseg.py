@@ -49,6 +49,7 @@ RELEASED = replace(
 MINI = Recipe(
     model="simseg/custom",
     config=Config(architecture="small-clip"),
+    objective=Training(),
     data=MiniData(root="data", augmentation=PairAugmentation(size=128, area=(0.6, 1.0))),
     steps=1000,  # 128,000 pairs; --dry-run says what that takes
     batch_size=128,

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -15,6 +16,9 @@ from lexiseg.encoders.familiar import familiar_with
 from lexiseg.errors import SettingError
 from lexiseg.training.recipe import Recipe, describe
 from lexiseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from lexiseg.segmenter import Inference, Segmenter
 
 __all__ = ["Build", "Built", "build"]
 
@@ -33,42 +37,46 @@ Build = Callable[[Recipe], Built]
 
 
 def build(recipe: Recipe) -> Built:
-    """The objective of the recipe's method: `Objective(segmenter, settings, teacher=...)` of its file.
+    """What the recipe's objective builds of the recipe's model, and of the teacher where one is named.
 
-    Settings are `recipe.objective`, and left out where that is None. So is the teacher, which is what `catalog.load`
-    returns with `recipe.teacher_settings`: the segmenter, frozen and in eval mode, and its `Inference`. Raises as
-    `catalog.load` does, and `SettingError` for a method that cannot be trained.
+    The teacher is what `catalog.load` returns with `recipe.teacher_settings`: the segmenter, frozen and in eval mode,
+    and its `Inference`. Raises as `catalog.load` and `recipe.objective.build` do, and `SettingError` for a config or an
+    objective of another method.
     """
     module, variant = catalog.resolve(recipe.model, weights=recipe.weights)
+    _check_kinds(recipe, module)
     if recipe.config is not None:
         variant = replace(variant, config=recipe.config)
     if recipe.from_scratch:
         variant = replace(variant, weights=None)
-    method = module.__name__.rpartition(".")[2]
-    if not hasattr(module, "Objective"):
-        raise SettingError(f"{method} has nothing to train; choose a recipe of another method (lexiseg list recipes)")
-    segmenter: Any = module.load(variant)
-    objective = module.Objective(segmenter, *_settings(recipe), **_teacher(recipe))
+    objective: Any = recipe.objective.build(module.load(variant), teacher=_teacher(recipe))
 
     def save(folder: Path) -> None:
         trained = objective.export() if hasattr(objective, "export") else objective.segmenter
         own = objective.inference(variant.inference) if hasattr(objective, "inference") else variant.inference
+        method = module.__name__.rpartition(".")[2]
         catalog.save(trained, folder, method=method, inference=own, recipe=describe(recipe))
 
     return Built(objective, save)
 
 
-def _settings(recipe: Recipe) -> tuple[Any, ...]:
-    return () if recipe.objective is None else (recipe.objective,)
+def _check_kinds(recipe: Recipe, module: ModuleType) -> None:
+    for name, part in (("config", recipe.config), ("objective", recipe.objective)):
+        home = type(part).__module__
+        if home.startswith("lexiseg.methods.") and home != module.__name__:
+            raise SettingError(
+                f"model={recipe.model} cannot go with the {name} of {home.rpartition('.')[2]}; "
+                "name a model of that method, or take a recipe of the other one"
+            )
 
 
-def _teacher(recipe: Recipe) -> dict[str, Any]:
+def _teacher(recipe: Recipe) -> tuple[Segmenter, Inference] | None:
     if recipe.teacher is None:
-        return {}
+        return None
     _warn_of_unknown_words(recipe)
     segmenter, inference = catalog.load(recipe.teacher, **recipe.teacher_settings)
     assert isinstance(segmenter, nn.Module), "methods' segmenters are modules"
-    return {"teacher": (segmenter.eval().requires_grad_(False), inference)}
+    return segmenter.eval().requires_grad_(False), inference
 
 
 @runtime_checkable

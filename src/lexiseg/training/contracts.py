@@ -1,13 +1,30 @@
-"""What the trainer asks of a model's objective and of data; both satisfy it by shape, without importing this file."""
+"""States what the trainer asks of objectives, data and callbacks; they satisfy it by shape, without importing this."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
-__all__ = ["Batch", "ContrastiveObjective", "DataDescription", "DataSource", "Evaluate", "Objective", "Position"]
+from lexiseg.settings import Dataclass
+
+if TYPE_CHECKING:
+    from lexiseg.segmenter import Inference, Segmenter
+    from lexiseg.training.recipe import Labelling
+
+__all__ = [
+    "Batch",
+    "ContrastiveObjective",
+    "DataDescription",
+    "DataSource",
+    "Evaluate",
+    "Label",
+    "Objective",
+    "ObjectiveDescription",
+    "Position",
+]
 
 Batch = Mapping[str, Any]
 """Tensors [B, ...] and lists of length B by name. "keys" is a list of B strings that name the samples in the log."""
@@ -19,14 +36,19 @@ Position = Mapping[str, Any]
 class Objective(Protocol):
     """A `torch.nn.Module`: a batch in, named losses out. The trainer minimises their sum.
 
-    Weights of the losses are applied by the objective, and each loss is a mean over the batch, so that pieces of a
-    batch and processes can be averaged.
+    The objective applies the weights of its losses. Each loss is a mean over the batch, so that the trainer may average
+    pieces of a batch, in proportion to their samples, and processes. A loss that is a mean over something else (pixels
+    with a label, masks) is such a mean only where all pieces have as many of these; an objective whose loss must not
+    depend on the pieces divides by the number in all processes itself, as `losses/masks` does with its masks.
 
-    Five things are optional:
+    Six things are optional:
 
     before_step(step), after_step(step)
         called around each step with its number, which counts from 0 and survives a resume. A switch between phases
         belongs in the first, a clamp of a parameter in the second.
+    report()
+        numbers about the step that was just taken, by name, to be logged beside the losses. Each log line has their
+        means over the steps since the line before, and over the processes. The names are the same in every step.
     unsaved
         a tuple of globs over names of weights that are rebuilt from the recipe and kept out of checkpoints: a frozen
         teacher's, say.
@@ -58,6 +80,22 @@ class ContrastiveObjective(Objective, Protocol):
         ...
 
 
+class ObjectiveDescription(Dataclass, Protocol):
+    """A frozen dataclass that says what is minimised; `Recipe.objective` holds one.
+
+    A method's file has one for each thing that it trains; where there is a single one it is called `Training`.
+    """
+
+    def build(self, segmenter: Any, *, teacher: tuple[Segmenter, Inference] | None = None) -> Any:
+        """The `Objective`, a module, that trains `segmenter`.
+
+        teacher: a frozen segmenter in eval mode with its `Inference`; None where the recipe names none.
+
+        Raises `SettingError` where the two, or one of them and the settings, do not go together.
+        """
+        ...
+
+
 class DataSource(Protocol):
     """Data in an order that is a function of the seed and the epoch alone; `lexiseg.data.loader.Loader` is one."""
 
@@ -81,7 +119,7 @@ class DataSource(Protocol):
         ...
 
 
-class DataDescription(Protocol):
+class DataDescription(Dataclass, Protocol):
     """A frozen dataclass that says which data and how it is transformed; `Recipe.data` holds one."""
 
     def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> DataSource:
@@ -98,4 +136,20 @@ class Evaluate(Protocol):
 
     def __call__(self, segmenter: Any, step: int) -> Mapping[str, Any]:
         """Numbers, which are logged as scalars, and images (PIL or uint8 [H, W, 3]), which TensorBoard shows."""
+        ...
+
+
+class Label(Protocol):
+    """Called for a stage that is a `Labelling`, on every process; `lexiseg.evaluation.pseudo_labels.label` is one."""
+
+    def __call__(
+        self, stage: Labelling, folder: Path, *, rank: int, world: int, stop: Callable[[], bool]
+    ) -> Mapping[str, Any]:
+        """Writes the label maps of this process's photographs, one in `world`, into `folder`, and says how many.
+
+        A call after an interruption goes on where the earlier one ended.
+
+        stage: with folders in the place of "@NAME".
+        stop: asked after each photograph, whether to return early.
+        """
         ...

@@ -1,10 +1,11 @@
-"""dry_run: what a recipe would cost, found out before anything is spent."""
+"""Finds out what a recipe would cost before anything is spent."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,22 +17,23 @@ from typing import Any
 import torch
 from torch import nn
 
+from lexiseg import settings
 from lexiseg.errors import OutputError
-from lexiseg.training import random_state
+from lexiseg.training import random_state, stages
 from lexiseg.training.building import Build, build
 from lexiseg.training.contracts import DataSource
 from lexiseg.training.distributed import processes
-from lexiseg.training.recipe import Recipe
+from lexiseg.training.recipe import Labelling, Recipe, Stage
 from lexiseg.training.trainer import Trainer, open_data
 
-__all__ = ["DryRun", "Stage", "dry_run"]
+__all__ = ["DryRun", "LabellingCost", "TrainingCost", "dry_run"]
 
 _FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What one stage would cost."""
+class TrainingCost:
+    """What one stage of training would cost."""
 
     trained: int  # parameters
     frozen: int  # parameters
@@ -48,13 +50,33 @@ class Stage:
     def seconds(self) -> float:
         return self.seconds_per_step * self.steps
 
+    def lines(self) -> list[str]:
+        return [
+            f"parameters  {self.trained:,} trained, {self.frozen:,} frozen",
+            f"steps       {self.steps:,}, {self.samples:,} samples, {self.epochs:.2f} epochs",
+            f"memory      {_size(self.model_bytes)} for the model, {_size(self.peak_bytes)} at the peak",
+            f"time        {self.seconds_per_step:.3g} s a step, about {timedelta(seconds=round(self.seconds))}",
+        ]
+
+
+@dataclass(frozen=True)
+class LabellingCost:
+    """What a stage that writes label maps would work on; how long that takes is not measured."""
+
+    photographs: int
+    data: dict[str, Any]  # the manifest
+    seconds: float = 0.0
+
+    def lines(self) -> list[str]:
+        return [f"photographs {self.photographs:,} to be labelled"]
+
 
 @dataclass(frozen=True)
 class DryRun:
     """The cost of all stages, and whether there is room for the checkpoints."""
 
     out: Path
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingCost | LabellingCost, ...]
     disk_bytes: int  # needed for checkpoints and model
     free_bytes: int
 
@@ -67,51 +89,80 @@ class DryRun:
         lines = []
         for number, stage in enumerate(self.stages, start=1):
             lines += [f"stage {number} of {len(self.stages)}"] if len(self.stages) > 1 else []
-            lines += [
-                f"parameters  {stage.trained:,} trained, {stage.frozen:,} frozen",
-                f"steps       {stage.steps:,}, {stage.samples:,} samples, {stage.epochs:.2f} epochs",
-                f"memory      {_size(stage.model_bytes)} for the model, {_size(stage.peak_bytes)} at the peak",
-                f"time        {stage.seconds_per_step:.3g} s a step, about {timedelta(seconds=round(stage.seconds))}",
-            ]
+            lines += stage.lines()
         return [*lines, f"disk        {_size(self.disk_bytes)} needed, {_size(self.free_bytes)} free at {self.out}"]
 
 
 def dry_run(
-    recipe: Recipe | Sequence[Recipe], out: str | os.PathLike[str], *, build: Build = build, steps: int = 3
+    recipe: Stage | Sequence[Stage], out: str | os.PathLike[str], *, build: Build = build, steps: int = 3
 ) -> DryRun:
-    """Checks every path, builds everything, and takes a few real steps that are thrown away; writes nothing.
+    """Checks every path, builds everything, and takes a few real steps that are thrown away; writes nothing to `out`.
 
     steps: to measure, after one to warm up.
 
     Raises whatever `train` would: `DataError` for a path that is missing, `OutputError` for a folder that cannot be
     written or has no room, `WeightsError`, `SettingError`.
     """
-    recipes = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
+    planned = [_without_labels_to_come(stage) for stage in stages.as_stages(recipe)]
+    last = planned[-1]
+    assert isinstance(last, Recipe), "as_stages checks it"
     free = _free(Path(out))
-    with processes(recipes[0]) as accelerator:
-        sources = [open_data(each, accelerator) for each in recipes]  # all of them before any model is built
-        stages = tuple(_measure(each, source, build, steps) for each, source in zip(recipes, sources, strict=True))
+    with processes(last) as accelerator, tempfile.TemporaryDirectory() as scratch:
+        sources = [_open(stage, accelerator) for stage in planned]  # all of them before any model is built
+        measured: list[TrainingCost | LabellingCost] = []
+        for number, source in enumerate(sources):
+            measured.append(_measure_stage(planned, number, source, build, steps, Path(scratch)))
     needed = max(
-        stage.checkpoint_bytes * (each.keep + 1) for stage, each in zip(stages, recipes, strict=True)
-    )  # the new one is complete before the oldest one goes
+        found.checkpoint_bytes * (stage.keep + 1)  # the new one is complete before the oldest one goes
+        for found, stage in zip(measured, planned, strict=True)
+        if isinstance(found, TrainingCost) and isinstance(stage, Recipe)
+    )
     if needed > free:
         raise OutputError(
             f"{out} has {_size(free)} free, and the checkpoints need {_size(needed)}; free space or keep fewer"
         )
-    return DryRun(Path(out), stages, needed, free)
+    return DryRun(Path(out), tuple(measured), needed, free)
 
 
-def _measure(recipe: Recipe, source: DataSource, build: Build, steps: int) -> Stage:
+def _without_labels_to_come(stage: Stage) -> Stage:
+    """Label maps that an earlier stage is going to write are not there to be read."""
+    labels = getattr(stage.data, "pseudo_labels", None) or ""
+    return settings.change(stage, {"data.pseudo_labels": None}) if labels.startswith(stages.SIGN) else stage
+
+
+def _open(stage: Stage, accelerator: Any) -> DataSource:
+    if isinstance(stage, Recipe):
+        return open_data(stage, accelerator)
+    return stage.data.open(batch_size=1, seed=0, max_bad_fraction=0.0)
+
+
+def _measure_stage(
+    planned: Sequence[Stage], number: int, source: DataSource, build: Build, steps: int, scratch: Path
+) -> TrainingCost | LabellingCost:
+    """scratch: where later stages find the untrained model of this one."""
+    if isinstance(planned[number], Labelling):
+        return LabellingCost(source.samples_per_epoch, source.manifest())
+    stage = stages.resolve(planned, number, scratch)
+    assert isinstance(stage, Recipe), "resolving changes no kind"
+    save = stages.place_of(planned, number, scratch) if stages.is_needed(planned, number) else None
+    return _measure(stage, source, build, steps, save)
+
+
+def _measure(recipe: Recipe, source: DataSource, build: Build, steps: int, save: Path | None) -> TrainingCost:
     with processes(recipe) as accelerator:
         random_state.seed(recipe.seed, rank=0)
-        objective = build(recipe).objective
+        built = build(recipe)
+        objective = built.objective
+        if save is not None:
+            save.mkdir(parents=True)
+            built.save(save)
         trainer = Trainer(recipe, objective, source=source, accelerator=accelerator)
         seconds = _seconds_per_step(trainer, steps)
         saved = trainer.checkpoint()
     trained, frozen = (_parameters(objective, trained=which) for which in (True, False))
     kept = 2 + (recipe.ema is not None)  # weights, gradients, averages
     moments = sum(tensor.nbytes for tensor in saved.tensors["optimiser"].values() if tensor.ndim)  # and no counters
-    return Stage(
+    return TrainingCost(
         trained=trained,
         frozen=frozen,
         steps=recipe.steps,

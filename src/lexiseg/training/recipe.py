@@ -1,4 +1,4 @@
-"""Recipe: everything an experimenter edits about a training run, as one frozen value."""
+"""Holds everything that an experimenter edits about a run: a Recipe, or several stages of it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lexiseg import settings
 from lexiseg.errors import SettingError, UnknownName
+from lexiseg.settings import Dataclass
+from lexiseg.training.contracts import DataDescription, ObjectiveDescription
 
-__all__ = ["Group", "Optimiser", "Recipe", "Schedule", "change", "check", "describe", "differences"]
+__all__ = [
+    "Group",
+    "Labelling",
+    "Optimiser",
+    "Recipe",
+    "Schedule",
+    "Stage",
+    "change",
+    "check",
+    "describe",
+    "differences",
+]
 
 
 @dataclass(frozen=True)
@@ -70,19 +83,25 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training run, or one stage of it. `steps`, `batch_size` and `data` have no default: they are the experiment."""
+    """A training run, or one stage of it. What has no default is the experiment.
+
+    "@NAME" in `weights` or `teacher` is the model that the stage called NAME has saved before.
+    """
+
+    name: str = ""  # of the stage, for later ones to refer to; empty: "stage-1" and so on
 
     # what is trained
     model: str  # "method/variant"
-    config: Any = None  # the method's frozen Config; None: the variant's own
-    weights: str | None = None  # hub id, folder or file to start from; None: the variant's own
+    config: Dataclass | None = None  # the method's frozen Config; None: the variant's own
+    weights: str | None = None  # hub id, folder, file or "@NAME" to start from; None: the variant's own
     from_scratch: bool = False  # random weights, whatever the variant names
-    objective: Any = None  # the frozen settings of the method's Objective
-    teacher: str | None = None  # "method/variant" or a folder, for objectives that learn from another model
+    carry: bool = True  # start with the weights that the stage before ended with, by name, unless `weights` is "@NAME"
+    objective: ObjectiveDescription  # what is minimised; frozen
+    teacher: str | None = None  # "method/variant", folder or "@NAME", for objectives that learn from another model
     teacher_settings: Mapping[str, Any] = field(default_factory=dict)  # for `catalog.load`: preset, key_smoothing ...
 
     # on what, how long
-    data: Any  # a frozen `DataDescription`
+    data: DataDescription  # frozen
     steps: int
     batch_size: int  # samples in a step, over all processes
     seed: int = 0
@@ -119,6 +138,33 @@ class Recipe:
         _require(self, "max_nonfinite", self.max_nonfinite >= 0, "give 0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Labelling:
+    """A stage between others: a model writes label maps for the photographs that a later stage trains on.
+
+    That stage reads them where its data says `pseudo_labels="@NAME"`.
+
+    teacher: "method/variant", a folder, or "@NAME" for the model of an earlier stage.
+    teacher_settings: for `lexiseg.load`: preset, key_smoothing ...
+    data: photographs, the classes they are labelled with, and which labels are known, as a later stage describes them.
+    confidence: pixels whose class has a smaller posterior (0-1) among those that may be there stay unlabelled.
+    keep_seen: known labels are written too, and the teacher labels the other pixels alone.
+    """
+
+    name: str
+    teacher: str
+    teacher_settings: Mapping[str, Any] = field(default_factory=dict)
+    data: DataDescription
+    confidence: float | None = None
+    keep_seen: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= (self.confidence or 0) <= 1:
+            raise SettingError(f"confidence is {self.confidence}; give a posterior, 0 to 1")
+
+
+Stage = Recipe | Labelling
+
 # changing these cannot change the weights that come out
 _HARMLESS = {
     "benchmarks",
@@ -131,17 +177,22 @@ _HARMLESS = {
 }
 
 
-def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with settings changed by name, as `--set` gives them.
+AnyStage = TypeVar("AnyStage", bound=Stage)
 
-    A name that the recipe itself lacks is looked for in `objective`, `data` and `config`, in that order, so that
-    "words" can stand for "objective.words". Raises `UnknownName` and `SettingError` as `lexiseg.settings.change` does.
+
+def change(stage: AnyStage, changes: Mapping[str, Any]) -> AnyStage:
+    """The stage with settings changed by name, as `--set` gives them.
+
+    A name that the stage itself lacks is looked for in its `objective`, `data` and `config`, so that "guided" can stand
+    for "objective.guided". Raises `UnknownName` and `SettingError` as `lexiseg.settings.change` does, and
+    `SettingError` for a name that two of them have.
     """
     for key, value in changes.items():
-        if recipe.config is None and _head(key) not in _fields(recipe, ("objective", "data")):
-            recipe = _with_config(recipe)
-        recipe = settings.change(recipe, {_full_key(recipe, key): value})
-    return recipe
+        full = _full_key(stage, key)
+        if full.startswith("config."):
+            stage = _with_config(stage)
+        stage = settings.change(stage, {full: value})
+    return stage
 
 
 def check(recipe: Recipe, *, world: int = 1, contrastive: bool = True) -> None:
@@ -203,34 +254,33 @@ def _require(recipe: Recipe, name: str, holds: bool, advice: str) -> None:
         raise SettingError(f"{name} is {value!r}; {advice}")
 
 
-def _head(key: str) -> str:
-    return key.partition(".")[0]
+def _full_key(stage: Stage, key: str) -> str:
+    """The key with the part of the stage that has it: "objective.guided"."""
+    head = key.partition(".")[0]
+    if head in _fields(stage):
+        return key
+    whole = _with_config(stage)
+    parts = {name: getattr(whole, name) for name in ("objective", "data", "config") if hasattr(whole, name)}
+    found = [f"{name}.{key}" for name, part in parts.items() if head in _fields(part)]
+    if not found:
+        raise UnknownName("setting", key, settings.names(whole))
+    if len(found) > 1:
+        raise SettingError(f"there are several settings {key!r}; write {' or '.join(found)}")
+    return found[0]
 
 
-def _fields(recipe: Recipe, parts: Sequence[str]) -> set[str]:
-    """The fields of the recipe itself and of those parts of it that are there."""
-    holders = [recipe, *(getattr(recipe, part) for part in parts)]
-    return {field.name for holder in holders if holder is not None for field in dataclasses.fields(holder)} - {"config"}
+def _fields(value: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
 
 
-def _with_config(recipe: Recipe) -> Recipe:
+def _with_config(stage: AnyStage) -> AnyStage:
     """The variant's own config written out, so that its fields can be changed."""
+    if isinstance(stage, Labelling) or stage.config is not None:
+        return stage
     from lexiseg import catalog
 
-    _, variant = catalog.resolve(recipe.model, weights=recipe.weights)
-    return dataclasses.replace(recipe, config=variant.config)
-
-
-def _full_key(recipe: Recipe, key: str) -> str:
-    head = _head(key)
-    if head in {field.name for field in dataclasses.fields(recipe)}:
-        return key
-    known = settings.names(recipe)
-    for part in ("objective", "data", "config"):
-        holder = getattr(recipe, part)
-        if holder is not None and head in {field.name for field in dataclasses.fields(holder)}:
-            return f"{part}.{key}"
-    raise UnknownName("setting", key, known)
+    _, variant = catalog.resolve(stage.model, weights=stage.weights)
+    return dataclasses.replace(stage, config=variant.config)
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a bar or plain lines, metrics.jsonl, TensorBoard."""
+"""Reports a run while it runs: a bar or plain lines, metrics.jsonl, TensorBoard."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Means:
             return
         self.latest = outcome.losses
         parts = {f"loss/{name}": value for name, value in outcome.losses.items()} if len(outcome.losses) > 1 else {}
-        numbers = {"loss": outcome.loss, **parts, "gradient": outcome.gradient, "rate": outcome.rate}
+        besides = {f"report/{name}": value for name, value in outcome.report.items()}
+        numbers = {"loss": outcome.loss, **parts, "gradient": outcome.gradient, "rate": outcome.rate, **besides}
         for name, value in numbers.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1

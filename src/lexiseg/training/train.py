@@ -1,4 +1,4 @@
-"""train: a recipe, or several as stages, from wherever it stands to a saved model."""
+"""Trains a recipe, or several as stages, from wherever a run stands to a saved model."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from lexiseg.errors import CheckpointError, OutputError, SettingError, TrainingError
+from lexiseg.errors import CheckpointError, OutputError, SettingError
 from lexiseg.provenance import write_run
-from lexiseg.training import checkpoint, random_state
+from lexiseg.training import checkpoint, random_state, stages
 from lexiseg.training.building import Build, Built, build
 from lexiseg.training.checkpoint import Checkpoint
-from lexiseg.training.contracts import DataSource, Evaluate
-from lexiseg.training.distributed import processes
+from lexiseg.training.contracts import DataSource, Evaluate, Label
+from lexiseg.training.distributed import processes, total
 from lexiseg.training.random_state import RandomState
-from lexiseg.training.recipe import Recipe, describe, differences
+from lexiseg.training.recipe import Labelling, Recipe, Stage, describe, differences
 from lexiseg.training.reporting import Means, Reporter, Silent
 from lexiseg.training.signals import StopSignals
 from lexiseg.training.trainer import Trainer, open_data
@@ -45,69 +45,70 @@ class Run:
     out: Path
     finished: bool
     stage: int  # from 0
-    step: int  # done in this stage
-    losses: dict[str, float]  # of the last step of this session
-    nonfinite: int  # steps skipped in this stage
-    skipped: dict[str, int]  # samples that could not be used in this session, by reason
+    step: int = 0  # done in this stage
+    losses: dict[str, float] = field(default_factory=dict)  # of the last step of this session
+    nonfinite: int = 0  # steps skipped in this stage
+    skipped: dict[str, int] = field(default_factory=dict)  # samples that could not be used in this session, by reason
     model: Path | None = None
+    stopped_by: str | None = None  # "SIGINT" or "SIGTERM"
 
 
 def train(
-    recipe: Recipe | Sequence[Recipe],
+    recipe: Stage | Sequence[Stage],
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
     allow_changes: bool = False,
     evaluate: Evaluate | None = None,
+    label: Label | None = None,
     build: Build = build,
     tensorboard: bool = True,
 ) -> Run:
     """Trains, with a checkpoint whenever one is due, and saves the model as `out`/model.
 
-    recipe: one, or several as stages; each starts from the weights of the one before.
+    recipe: one, or several as stages; each starts from the weights of the one before, and each but the last saves its
+        model as `out`/NAME/model. A `Labelling` between them writes label maps to `out`/NAME/labels.
     resume: go on from the newest whole checkpoint in `out`; on a CPU the result is the same to the byte as without
         the interruption. An empty folder is fine too, so a job may always ask for it.
     allow_changes: resume although the recipe has changed.
     evaluate: called every `evaluate_every` steps and at the end of each stage.
+    label: called for each `Labelling`; `lexiseg.evaluation.pseudo_labels.label`, say.
     build: makes the objective of a recipe.
 
     SIGTERM and SIGINT end it after the current step, saved. Raises `OutputError` for a folder that holds a run
     already, `CheckpointError` for one that cannot be saved or resumed, `TrainingError` where training breaks down,
     `MissingDependency` without accelerate, and what models and data raise.
     """
-    recipes = (recipe,) if isinstance(recipe, Recipe) else tuple(recipe)
-    if not recipes:
-        raise SettingError("there are no stages to train; give a recipe, or several")
-    with processes(recipes[0]) as accelerator, StopSignals() as stop:
-        session = _Session(recipes, Path(out), evaluate, build, tensorboard, stop, allow_changes)
+    given = stages.as_stages(recipe)
+    if label is None and any(isinstance(stage, Labelling) for stage in given):
+        raise SettingError("one of the stages is a Labelling; pass label=lexiseg.evaluation.pseudo_labels.label")
+    last = given[-1]
+    assert isinstance(last, Recipe), "as_stages checks it"
+    with processes(last) as accelerator, StopSignals() as stop:
+        session = _Session(given, Path(out), evaluate, label, build, tensorboard, stop, allow_changes)
         saved = session.find(accelerator, resume=resume)
-        carried: dict[str, Tensor] = {}
-        for stage in range(0 if saved is None else saved.stage, len(recipes)):
-            here = saved if saved is not None and saved.stage == stage else None
-            run = session.stage(stage, saved=here, carried=carried)
+        for number in range(0 if saved is None else saved.stage, len(given)):
+            here = saved if saved is not None and saved.stage == number else None
+            run = session.run(number, here, accelerator)
             if not run.finished:
                 break
-            carried = session.carried
     return run
 
 
+@dataclass
 class _Session:
     """One call of `train`."""
 
-    def __init__(
-        self,
-        recipes: tuple[Recipe, ...],
-        out: Path,
-        evaluate: Evaluate | None,
-        build: Build,
-        tensorboard: bool,
-        stop: StopSignals,
-        allow_changes: bool,
-    ) -> None:
-        self.recipes, self.out, self.evaluate, self.build = recipes, out, evaluate, build
-        self.tensorboard, self.stop, self.allow_changes = tensorboard, stop, allow_changes
-        self.data = ""  # hash of the manifest of this stage's data
-        self.carried: dict[str, Tensor] = {}  # the weights that the stage before ended with
+    stages: tuple[Stage, ...]
+    out: Path
+    evaluate: Evaluate | None
+    label: Label | None
+    build: Build
+    tensorboard: bool
+    stop: StopSignals
+    allow_changes: bool
+    data: str = ""  # hash of the manifest of this stage's data
+    carried: dict[str, Tensor] = field(default_factory=dict)  # the weights that the last trained stage ended with
 
     def find(self, accelerator: Any, *, resume: bool) -> Checkpoint | None:
         """The checkpoint to go on from, if any, chosen by the main process for all."""
@@ -123,23 +124,42 @@ class _Session:
         if saved is None and name is not None:
             saved = checkpoint.read(folder / name)
         if saved is not None:
-            self._allow("recipe", differences(saved.state["recipes"], describe(self.recipes)))
-            if saved.stage >= len(self.recipes):
+            self._allow("recipe", differences(saved.state["recipes"], describe(self.stages)))
+            if saved.stage >= len(self.stages):
                 raise CheckpointError(
-                    f"{self.out} stands in stage {saved.stage + 1} and there are {len(self.recipes)} now; give all"
+                    f"{self.out} stands in stage {saved.stage + 1} and there are {len(self.stages)} now; give all"
                 )
         return saved
 
-    def stage(self, stage: int, *, saved: Checkpoint | None, carried: Mapping[str, Tensor]) -> Run:
-        """Trains one stage to its end, or until a signal."""
-        recipe = self.recipes[stage]
+    def run(self, number: int, saved: Checkpoint | None, accelerator: Any) -> Run:
+        """Takes one stage to its end, or until a signal."""
+        stage = stages.resolve(self.stages, number, self.out)
+        if isinstance(stage, Labelling):
+            return self._write_labels(stage, number, accelerator)
+        return self._train(stage, number, saved)
+
+    def _write_labels(self, stage: Labelling, number: int, accelerator: Any) -> Run:
+        assert self.label is not None, "train checks it"
+        place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+        folder = stages.place_of(self.stages, number, self.out)
+        random = RandomState.capture()
+        self.label(stage, folder, **place, stop=lambda: self.stop.asked is not None)
+        random.restore()
+        stopped = total(torch.tensor(float(self.stop.asked is not None), device=accelerator.device))
+        if stopped:
+            _logger.warning("stopped by %s while labelling; resume to go on", self._cause)
+            return Run(self.out, finished=False, stage=number, stopped_by=self.stop.asked)
+        return Run(self.out, finished=True, stage=number)
+
+    def _train(self, recipe: Recipe, number: int, saved: Checkpoint | None) -> Run:
         with processes(recipe) as accelerator:
             source = open_data(recipe, accelerator)
             self.data = _digest(source)
             random_state.seed(recipe.seed, rank=0)  # all processes build the same weights
             built = self.build(recipe)
-            hand_over(carried, built.objective)
-            trainer = Trainer(recipe, built.objective, source=source, accelerator=accelerator, stage=stage)
+            if self._carries(number):
+                stages.hand_over(self.carried, built.objective)
+            trainer = Trainer(recipe, built.objective, source=source, accelerator=accelerator, stage=number)
             if trainer.sharded and self.evaluate is not None:
                 raise SettingError("FSDP cuts the weights into shards, which cannot be evaluated; evaluate afterwards")
             means = Means()
@@ -153,13 +173,20 @@ class _Session:
         return Run(
             out=self.out,
             finished=finished,
-            stage=stage,
+            stage=number,
             step=trainer.step,
             losses=means.latest,
             nonfinite=trainer.nonfinite,
             skipped=dict(source.skipped),
             model=model,
+            stopped_by=None if finished else self.stop.asked,
         )
+
+    def _carries(self, number: int) -> bool:
+        """Whether a stage starts with the weights of the one before."""
+        stage = self.stages[number]
+        assert isinstance(stage, Recipe), "a Labelling has no weights"
+        return stage.carry and not (stage.weights or "").startswith(stages.SIGN)
 
     def _fit(self, trainer: Trainer, means: Means, reporter: Reporter | Silent) -> bool:
         """The step loop. False where a signal ended it."""
@@ -178,10 +205,13 @@ class _Session:
             if last or outcome.stop or _due(trainer.step, recipe.checkpoint_every):
                 self._save(trainer, means)
             if outcome.stop and not last:
-                cause = self.stop.asked or "a signal to another process"
-                _logger.warning("stopped by %s after step %d, saved; resume to go on", cause, trainer.step)
+                _logger.warning("stopped by %s after step %d, saved; resume to go on", self._cause, trainer.step)
                 return False
         return True
+
+    @property
+    def _cause(self) -> str:
+        return self.stop.asked or "a signal to another process"
 
     def _evaluate(self, evaluate: Evaluate, trainer: Trainer, reporter: Reporter | Silent) -> None:
         random = RandomState.capture()  # measuring must not change what is trained
@@ -198,7 +228,7 @@ class _Session:
 
     def _save(self, trainer: Trainer, means: Means) -> None:
         folder = self.out / "checkpoints"
-        facts = {"recipes": describe(self.recipes), "data": self.data, "means": means.to_json()}
+        facts = {"recipes": describe(self.stages), "data": self.data, "means": means.to_json()}
         made = trainer.checkpoint(**facts)
         if trainer.accelerator.is_main_process:
             checkpoint.write(folder, made)
@@ -206,15 +236,14 @@ class _Session:
         trainer.accelerator.wait_for_everyone()
 
     def _finish(self, trainer: Trainer, built: Built) -> Path | None:
-        """Carries the weights to the next stage, or saves the model after the last one."""
+        """Saves the model, and keeps the weights for the next stage."""
+        folder = stages.place_of(self.stages, trainer.stage, self.out)
         with trainer.result(final=True):
-            if trainer.stage < len(self.recipes) - 1:
+            if trainer.stage < len(self.stages) - 1:
                 self.carried = trainer.weights()
-                return None
             if trainer.sharded:
                 _logger.warning("the weights are in shards: resume in one process without FSDP to save the model")
                 return None
-            folder = self.out / "model"
             if trainer.accelerator.is_main_process:
                 _save_model(built, folder)
         trainer.accelerator.wait_for_everyone()
@@ -237,33 +266,14 @@ class _Session:
         trained = sum(p.numel() for p in trainer.objective.parameters() if p.requires_grad)
         everything = sum(p.numel() for p in trainer.objective.parameters())
         content = {
-            "recipes": describe(self.recipes),
+            "recipes": describe(self.stages),
             "data": source.manifest(),
             "parameters": {"trained": trained, "frozen": everything - trained},
             "processes": trainer.accelerator.num_processes,
         }
         write_run(self.out, content)
-        place = {"stage": trainer.stage, "stages": len(self.recipes), "step": trainer.step}
+        place = {"stage": trainer.stage, "stages": len(self.stages), "step": trainer.step}
         return Reporter(self.out, **place, steps=trainer.recipe.steps, tensorboard=self.tensorboard)
-
-
-def hand_over(carried: Mapping[str, Tensor], objective: nn.Module) -> None:
-    """Copies the weights of the stage before, by name; what only one of the two has is left alone, and logged.
-
-    Raises `TrainingError` for weights of another shape.
-    """
-    own = objective.state_dict()
-    shared = [name for name in own if name in carried]
-    for name in shared:
-        if carried[name].shape != own[name].shape:
-            raise TrainingError(
-                f"{name} is {list(carried[name].shape)} after the stage before, and here {list(own[name].shape)}; "
-                "give both stages the same model"
-            )
-    for name in shared:
-        own[name].copy_(carried[name])
-    if carried and (fresh := sorted(own.keys() - carried.keys())):
-        _logger.info("%d weights are new in this stage: %s", len(fresh), ", ".join(fresh[:5]))
 
 
 def _digest(source: DataSource) -> str:

@@ -38,6 +38,7 @@ class Outcome:
     rate: float  # of the optimiser's first group, over that group's factor
     finite: bool  # otherwise the step was skipped
     stop: bool  # a process was asked to stop
+    report: dict[str, float]  # what the objective reports besides, means over the processes
 
     @property
     def loss(self) -> float:
@@ -179,17 +180,19 @@ class Trainer:
         """What all processes take the step to have been: the mean loss; not finite or asked to stop if any was."""
         loss = torch.stack([*losses.values()]).float()
         norm = full(norm).to(loss.device)
+        report: dict[str, float] = self.objective.report() if hasattr(self.objective, "report") else {}
         # with fp16 the gradient overflows now and then, until the scaler has found its scale
         bad = (
             ~loss.isfinite().all()
             if self.accelerator.scaler is not None
             else ~(loss.isfinite().all() & norm.isfinite())
         )
-        flags = torch.stack([bad, torch.tensor(stop, device=loss.device)]).float()
-        world = self.accelerator.num_processes
-        *means, bads, stops = total(torch.cat([loss, flags])).tolist()
-        named = {name: mean / world for name, mean in zip(losses, means, strict=True)}
-        return Outcome(named, float(norm), rate, finite=bads == 0, stop=stops > 0)
+        told = torch.tensor([*report.values(), float(stop)], device=loss.device)
+        *sums, stops, bads = total(torch.cat([loss, told, bad.float()[None]])).tolist()
+        means = [value / self.accelerator.num_processes for value in sums]
+        named = dict(zip(losses, means[: len(losses)], strict=True))
+        reported = dict(zip(report, means[len(losses) :], strict=True))
+        return Outcome(named, float(norm), rate, finite=bads == 0, stop=stops > 0, report=reported)
 
     def _refuse(self, batch: Batch, buffers: dict[str, Tensor]) -> None:
         """Undoes a step that was not finite; raises `TrainingError` once there were too many."""
