@@ -26,7 +26,6 @@ from lexiseg.layers.pixels import IMAGENET_MEAN, normalise
 from lexiseg.methods import simseg
 from lexiseg.methods.simseg import (
     Config,
-    Objective,
     SimSeg,
     SimSegEmbedding,
     Training,

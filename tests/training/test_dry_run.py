@@ -13,7 +13,7 @@ from lexiseg.errors import DataError, OutputError
 from lexiseg.training import dry_run as module
 from lexiseg.training.checkpoint import newest
 from lexiseg.training.dry_run import dry_run
-from lexiseg.training.recipe import Group, Optimiser
+from lexiseg.training.recipe import Group, Labelling, Optimiser
 from lexiseg.training.train import train
 
 
@@ -55,6 +55,31 @@ def test_time_is_measured_on_real_steps(tmp_path):
     (stage,) = dry_run(toy.recipe(data=toy.ToyData(delay=0.05)), tmp_path, build=toy.build).stages
     assert 0.05 <= stage.seconds_per_step < 1
     assert stage.seconds == pytest.approx(12 * stage.seconds_per_step)
+
+
+@dataclass(frozen=True)
+class Labelled(toy.ToyData):
+    pseudo_labels: str | None = None
+
+
+def test_stages_are_measured_before_what_they_need_is_there(tmp_path):
+    seen = []
+
+    def build(recipe):
+        seen.append(recipe.weights)
+        return toy.build(recipe)
+
+    stages = (
+        toy.recipe(name="first"),
+        Labelling(name="guess", teacher="@first", data=toy.ToyData()),
+        toy.recipe(weights="@first", data=Labelled(pseudo_labels="@guess")),
+    )
+    report = dry_run(stages, tmp_path / "run", build=build)
+    assert [stage.steps for stage in (report.stages[0], report.stages[2])] == [12, 12]
+    assert report.stages[1].photographs == 37
+    assert seen[1].endswith("/first/model")
+    assert "photographs 37 to be labelled" in report.lines()
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_is_written(tmp_path):

@@ -53,6 +53,19 @@ def test_short_names_reach_the_objective_the_data_and_the_config():
     assert (changed.objective.words, changed.data.samples, changed.config.image_k) == ("dog", 3, 1)
 
 
+def test_a_name_that_two_parts_have_must_say_which():
+    both = toy.recipe(objective=Settings(), config=Settings())
+    with pytest.raises(SettingError, match=r"write objective\.words or config\.words"):
+        change(both, {"words": "dog"})
+    assert change(both, {"config.words": "dog"}).config.words == "dog"
+
+
+def test_a_group_of_settings_is_not_changed_as_a_whole():
+    with pytest.raises(SettingError, match=r"data='photos' does not fit: .* change one of them, for example data\.sam"):
+        change(toy.recipe(), {"data": "photos"})
+    assert change(toy.recipe(), {"data": toy.ToyData(9)}).data.samples == 9
+
+
 def test_the_config_is_filled_in_from_the_variant_where_it_is_changed(monkeypatch):
     variant = dataclasses.make_dataclass("Variant", [("config", object)])(Config(image_k=9))
     monkeypatch.setattr(catalog, "resolve", lambda model, *, weights: (None, variant))

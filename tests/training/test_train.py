@@ -22,7 +22,7 @@ from PIL import Image
 
 from lexiseg.errors import CheckpointError, OutputError, SettingError, TrainingError
 from lexiseg.training import checkpoint
-from lexiseg.training.recipe import Group, Optimiser
+from lexiseg.training.recipe import Group, Labelling, Optimiser
 from lexiseg.training.train import Run, train
 
 RICH = {"ema": 0.9, "clip": 1.0, "accumulate": 2, "checkpoint_every": 3}
@@ -81,6 +81,7 @@ def test_a_run_that_was_stopped_at_any_step_ends_with_the_same_bytes_and_the_sam
         out = tmp_path / f"stopped-{step}"
         stopped = _train(toy.recipe(**RICH), out, build=_interrupt(step))
         assert (stopped.finished, stopped.step, stopped.model) == (False, step + 1, None)
+        assert stopped.stopped_by == "SIGTERM"
         assert _train(toy.recipe(**RICH), out, resume=True).finished
         assert toy.model_bytes(out) == toy.model_bytes(tmp_path / "whole")
         assert _metrics(out) == _metrics(tmp_path / "whole")
@@ -413,6 +414,60 @@ def test_stages_resume_on_both_sides_of_their_border(tmp_path, stop):
     assert _metrics(tmp_path / "parts") == _metrics(tmp_path / "whole")
 
 
+def _saying_where(seen):
+    """Builds toys, and notes what the stages were resolved to."""
+
+    def build(recipe):
+        seen.append((recipe.weights, recipe.teacher))
+        return toy.build(recipe)
+
+    return build
+
+
+def test_each_stage_saves_its_model_where_later_ones_find_it(tmp_path):
+    seen = []
+    first, second = toy.recipe(name="first", ema=0.9), toy.recipe(teacher="@first", weights="@first", seed=3)
+    _train((first, second), tmp_path, build=_saying_where(seen))
+    place = tmp_path / "first" / "model"
+    assert seen == [(None, None), (str(place), str(place))]
+    _train(first, tmp_path / "alone")
+    assert (place / "model.safetensors").read_bytes() == toy.model_bytes(tmp_path / "alone")
+    assert toy.model_bytes(tmp_path) != toy.model_bytes(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("second", [{"carry": False}, {"weights": "@first"}])
+def test_a_stage_may_start_without_the_weights_of_the_one_before(tmp_path, second):
+    still = toy.recipe(seed=3, optimiser=Optimiser("sgd", rate=0.0, momentum=0.0))
+    _train((toy.recipe(name="first"), dataclasses.replace(still, **second)), tmp_path / "both")
+    _train(still, tmp_path / "alone")  # toys read no weights
+    both, alone = toy.model_weights(tmp_path / "both"), toy.model_weights(tmp_path / "alone")
+    assert torch.equal(both["first.weight"], alone["first.weight"])
+
+
+def test_a_labelling_is_handed_to_the_callback_and_may_be_interrupted(tmp_path):
+    guess = Labelling(name="guess", teacher="@first", data=toy.ToyData())
+    recipes = (toy.recipe(name="first"), guess, toy.recipe(seed=3))
+    with pytest.raises(SettingError, match="pass label="):
+        _train(recipes, tmp_path)
+    calls = []
+
+    def label(stage, folder, *, rank, world, stop):
+        calls.append((stage.teacher, folder, rank, world))
+        random.random(), np.random.rand(), torch.rand(1)  # noqa: NPY002
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+            assert stop()
+        return {}
+
+    stopped = _train(recipes, tmp_path / "parts", label=label)
+    assert (stopped.finished, stopped.stage, stopped.stopped_by) == (False, 1, "SIGINT")
+    assert _train(recipes, tmp_path / "parts", label=label, resume=True).finished
+    folder = tmp_path / "parts" / "guess" / "labels"
+    assert calls == [(str(tmp_path / "parts" / "first" / "model"), folder, 0, 1)] * 2
+    _train((recipes[0], recipes[2]), tmp_path / "without")
+    assert len(calls) == 2
+
+
 def test_stages_of_different_shape_are_refused(tmp_path):
     def build(recipe):
         built = toy.build(recipe)
@@ -422,6 +477,25 @@ def test_stages_of_different_shape_are_refused(tmp_path):
 
     with pytest.raises(TrainingError, match=r"segmenter\.second\.weight is \[3, 16\].*\[5, 16\]"):
         _train((toy.recipe(), toy.recipe(steps=4)), tmp_path, build=build)
+
+
+def test_what_an_objective_reports_is_logged_as_means_that_survive_a_resume(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def build(recipe):
+        built = toy.build(recipe)
+        built.objective.report = lambda: {"share": built.objective.steps_seen[-1] / 10}
+        return built
+
+    _train(toy.recipe(log_every=4), tmp_path / "whole", build=build, tensorboard=True)
+    shares = [line["report/share"] for line in _metrics(tmp_path / "whole")]
+    assert shares == pytest.approx([0.15, 0.55, 0.95])  # steps 0 to 3, 4 to 7, 8 to 11
+    _train(toy.recipe(log_every=4), tmp_path / "parts", build=_interrupt(5, build))
+    _train(toy.recipe(log_every=4), tmp_path / "parts", build=build, resume=True)
+    assert _metrics(tmp_path / "parts") == _metrics(tmp_path / "whole")
+    events = EventAccumulator(str(tmp_path / "whole" / "tensorboard" / "stage-1"))
+    events.Reload()
+    assert "report/share" in events.Tags()["scalars"]
 
 
 def test_evaluating_is_logged_sees_the_averaged_weights_and_changes_nothing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from lexiseg.errors import SettingError, UnknownName
 
 if TYPE_CHECKING:
     from lexiseg.training.contracts import Evaluate
-    from lexiseg.training.recipe import Stage
+    from lexiseg.training.recipe import Labelling, Stage
 
 
 def register(app: typer.Typer) -> None:
@@ -52,11 +53,10 @@ def train(
     if dry_run:
         _dry_run(stages, out, json)
         return
-    from lexiseg.evaluation.pseudo_labels import label
     from lexiseg.training.train import train as run_training
 
     evaluate = None if benchmark_data is None else _measure(stages, benchmark_data)
-    run = run_training(stages, out, resume=resume, allow_changes=allow_changes, evaluate=evaluate, label=label)
+    run = run_training(stages, out, resume=resume, allow_changes=allow_changes, evaluate=evaluate, label=_label)
     if json:
         common.print_json(dataclasses.asdict(run))
     elif run.finished:
@@ -106,6 +106,24 @@ def _place(stage: Stage, data: Path) -> dict[str, Any]:
     if "root" in fields:
         return {"data.root": str(data)}
     return {"data.places": (str(data),)} if "places" in fields else {}
+
+
+def _label(stage: Labelling, folder: Path, **place: Any) -> dict[str, int]:
+    """Writes the label maps of a stage, with a bar where there is a terminal."""
+    from lexiseg.evaluation.pseudo_labels import label
+
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(common.progress(f"labelling for {stage.name}", total)))
+            if bars[0] is not None:
+                bars[0].update(0, completed=done)
+
+        made = label(stage, folder, progress=show, **place)
+    common.note(f"stage {stage.name}: {made['labelled']} photographs labelled, {made['skipped']} cannot be read")
+    return made
 
 
 def _exit_code(stopped_by: str | None) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lexiseg.data.labelled.dense import DenseAugmentation, DenseSource, Relabelling
+from lexiseg.data.labelled.dense import DenseAugmentation, Relabelling
+from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers
 from lexiseg.data.pairs.descriptions import Captions
-from lexiseg.data.scenes import Scenes
+from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.data.transforms import PairAugmentation
+from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["SceneLabelData", "ScenePairData"]
 
@@ -34,14 +36,24 @@ class ScenePairData(Opening):
 
 @dataclass(frozen=True)
 class SceneLabelData(Opening):
-    """Drawn scenes with label maps over `scenes.class_names()`. `relabelling` hides or suppresses classes."""
+    """Drawn scenes with label maps over `scenes.class_names()`.
+
+    relabelling: hides or suppresses classes.
+    pseudo_labels: as in `BenchmarkData`.
+    """
 
     scenes: Scenes = _SCENES
     augmentation: DenseAugmentation = _DENSE
     relabelling: Relabelling = _RELABELLING
+    pseudo_labels: str | None = None
     workers: Workers = _WORKERS
 
     def source(self) -> Source:
         return DenseSource(
-            self.scenes.samples(), self.augmentation, relabel=self.relabelling, facts=self.scenes.manifest()
+            self.scenes.samples(),
+            self.augmentation,
+            relabel=self.relabelling,
+            facts=self.scenes.manifest(),
+            vocabulary=Vocabulary(class_names()),
+            pseudo_labels=self.pseudo_labels,
         )

@@ -30,6 +30,7 @@ READERS = 2
 RECORDS_WAITING = 4  # label maps that wait for the metric
 PLACEHOLDER = (8, 8)  # pixels; stands in for an image that cannot be read
 
+Given = TypeVar("Given")
 Read = TypeVar("Read")
 Answer = TypeVar("Answer")
 
@@ -99,9 +100,9 @@ def read(sample: Sample, corruption: Corruption | None = None) -> Item:
 
 
 def run(
-    samples: Iterable[Sample],
+    samples: Iterable[Given],
     *,
-    read: Callable[[Sample], Read],
+    read: Callable[[Given], Read],
     label: Callable[[Iterator[Read]], Iterator[Answer]],
     record: Callable[[Answer], None],
     ahead: int = 4,
@@ -148,7 +149,7 @@ def _until_it_fails(record: Callable[[Answer], None]) -> Callable[[Answer], None
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, clock: _Clock, samples: Iterable[Sample], read: Callable[[Sample], Read], ahead: int
+    pool: ThreadPoolExecutor, clock: _Clock, samples: Iterable[Given], read: Callable[[Given], Read], ahead: int
 ) -> Iterator[Read]:
     remaining = iter(samples)
     waiting = deque(pool.submit(read, sample) for sample in itertools.islice(remaining, ahead))

@@ -53,8 +53,8 @@ __all__ = [
 
 # --- small ones
 
-# objects as large as the teacher likes them, which sees whole pictures of 256 pixels; crops of 128 as it was trained on,
-# since of 192 they take more than twice the time and teach less in it
+# objects as large as the teacher likes them, which sees whole pictures of 256 pixels; crops of 128, as it was trained
+# on, since of 192 they take more than twice the time and teach less in it
 _CROPS = DenseAugmentation(crop=(128, 128), scale=(256, 256), ratio=(0.75, 1.5), most_of_one=1.0)
 
 RECIPE = Recipe(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lexiseg import catalog
-from lexiseg.data.labelled.dense import MASKCLIP_PLUS, DenseAugmentation, DenseSource, Relabelling
+from lexiseg.data.labelled.dense import MASKCLIP_PLUS, DenseAugmentation, Relabelling
+from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.opening import Opening, Workers
 from lexiseg.errors import SettingError
 
@@ -30,6 +31,7 @@ class BenchmarkData(Opening):
         zero_shot        those classes are unlabelled, for pseudo-labels to fill; the seen keep their labels
         annotation_free  all classes are unlabelled, while unscored pixels are still left out (MaskCLIP+ as released)
         none             every pixel is unlabelled: no label map is read
+    pseudo_labels: fill unlabelled pixels from the label maps of a `Labelling`: its folder, or "@NAME" of the stage.
 
     Raises `SettingError` when opened for "seen" or "zero_shot" of a benchmark without such a split.
     """
@@ -39,6 +41,7 @@ class BenchmarkData(Opening):
     split: str | None = None
     wording: str | None = None
     labels: Labels = "all"
+    pseudo_labels: str | None = None
     augmentation: DenseAugmentation = MASKCLIP_PLUS
     workers: Workers = _ONE_WORKER
 
@@ -48,10 +51,16 @@ class BenchmarkData(Opening):
         if split is None:
             raise SettingError(f"{self.benchmark} has no training split; name one of its splits with data.split")
         opened = benchmark.open(self.root, split=split, wording=self.wording)
-        facts = {**opened.facts, "labels": self.labels}
+        more: dict[str, Any] = {
+            "facts": {**opened.facts, "labels": self.labels},
+            "vocabulary": opened.vocabulary,
+            "background": opened.background is not None,
+            "pseudo_labels": self.pseudo_labels,
+        }
         if self.labels == "none":
-            return DenseSource((), self.augmentation, unlabelled=opened.samples, facts=facts)
-        return DenseSource(opened.samples, self.augmentation, relabel=self._relabelling(opened), facts=facts)
+            ignoring = Relabelling(ignore=opened.ignore)
+            return DenseSource((), self.augmentation, unlabelled=opened.samples, relabel=ignoring, **more)
+        return DenseSource(opened.samples, self.augmentation, relabel=self._relabelling(opened), **more)
 
     def _relabelling(self, opened: Any) -> Relabelling:
         if self.labels == "annotation_free":

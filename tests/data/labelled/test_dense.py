@@ -13,10 +13,10 @@ from lexiseg.data.labelled.dense import (
     UNLABELLED,
     ZSSEG,
     DenseAugmentation,
-    DenseSource,
     Relabelling,
     resize_labels,
 )
+from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Loader
 from lexiseg.errors import DataError
 from lexiseg.layers.pixels import IMAGENET_MEAN, normalise

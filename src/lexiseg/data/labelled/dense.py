@@ -6,9 +6,8 @@ without a label, and the data set's ignore value (255, or 65535 above 255 classe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,17 +16,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from lexiseg.data.transforms import photometric_distortion, to_tensor
-from lexiseg.errors import BadSample, DataError, ImageError
-from lexiseg.files import digest
+from lexiseg.errors import DataError
 
 __all__ = [
     "MASKCLIP_PLUS",
     "UNLABELLED",
     "ZSSEG",
     "DenseAugmentation",
-    "DenseSource",
-    "Labelled",
-    "Picture",
     "Relabelling",
     "resize_labels",
 ]
@@ -37,25 +32,6 @@ UNLABELLED = -1
 Labels = NDArray[np.int64]
 
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB levels
-
-
-class Picture(Protocol):
-    """A picture that is read when asked for."""
-
-    @property
-    def key(self) -> str: ...
-
-    def image(self) -> NDArray[np.uint8]:
-        """RGB [H, W, 3]; raises `DataError` or `ImageError` where it is unusable."""
-        ...
-
-
-class Labelled(Picture, Protocol):
-    """A picture with its label map; the benchmarks' samples are such."""
-
-    def truth(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Class indices [H, W]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -165,69 +141,6 @@ MASKCLIP_PLUS = DenseAugmentation()
 
 ZSSEG = DenseAugmentation(crop=(640, 640), short_sides=tuple(range(320, 961, 64)), most_of_one=1.0, pad=(128, 128, 128))
 """ZSSeg's on COCO-Stuff. VOC has crop 512 and `longest` 2048."""
-
-
-class DenseSource:
-    """Labelled pictures as training samples {"key", "image", "labels"}, for a `Loader`.
-
-    samples: pictures with labels.
-    augment: what happens to both.
-    relabel: which labels the model sees.
-    unlabelled: further pictures, whose labels are UNLABELLED everywhere and are never read.
-    facts: what identifies the data, for the manifest; the keys of the samples are added.
-    """
-
-    def __init__(
-        self,
-        samples: Sequence[Labelled],
-        augment: DenseAugmentation,
-        *,
-        relabel: Relabelling | None = None,
-        unlabelled: Sequence[Picture] = (),
-        facts: dict[str, Any] | None = None,
-    ) -> None:
-        self._samples, self._unlabelled = samples, unlabelled
-        self._augment, self._relabel = augment, relabel or Relabelling()
-        self._facts = facts or {}
-
-    @property
-    def blocks(self) -> Sequence[int]:
-        return [len(self._samples) + len(self._unlabelled)]
-
-    def key(self, index: int) -> str:
-        known = len(self._samples)
-        return self._samples[index].key if index < known else self._unlabelled[index - known].key
-
-    def load(self, index: int, random: np.random.Generator) -> dict[str, Any]:
-        try:
-            image, labels = self._read(index)
-        except BadSample:
-            raise
-        except (DataError, ImageError) as error:
-            raise BadSample("unreadable sample", str(error)) from error
-        if labels.shape != image.shape[:2]:
-            raise BadSample("sizes differ", f"image {image.shape[:2]}, labels {labels.shape}")
-        pixels, training = self._augment(image, labels, random, ignore=self._relabel.ignore)
-        return {"key": self.key(index), "image": pixels, "labels": training}
-
-    def manifest(self) -> dict[str, Any]:
-        keys = [[sample.key for sample in part] for part in (self._samples, self._unlabelled)]
-        return {
-            "kind": "dense",
-            "labelled": len(self._samples),
-            "unlabelled": len(self._unlabelled),
-            "hidden": list(self._relabel.hidden),
-            "suppressed": list(self._relabel.suppressed),
-            "sha256": digest(keys),
-            **self._facts,
-        }
-
-    def _read(self, index: int) -> tuple[NDArray[np.uint8], Labels]:
-        known = len(self._samples)
-        if index < known:
-            return self._samples[index].image(), self._relabel(self._samples[index].truth())
-        image = self._unlabelled[index - known].image()
-        return image, np.full(image.shape[:2], UNLABELLED)
 
 
 def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:

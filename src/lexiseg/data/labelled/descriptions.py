@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiseg.data.labelled.dense import DenseAugmentation, DenseSource
+from lexiseg.data.labelled.dense import DenseAugmentation
+from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers, folder
 from lexiseg.data.storage.images import pictures_below, read_rgb

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lexiseg.data.labelled.dense import DenseAugmentation, DenseSource, Relabelling
+from lexiseg.data.labelled.dense import DenseAugmentation, Relabelling
+from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Source
 from lexiseg.data.mini.masked import Part, read_masked
 from lexiseg.data.mini.pairs import Mini, MiniPairs
@@ -14,6 +16,7 @@ from lexiseg.data.opening import Opening, Workers, folder
 from lexiseg.data.pairs.descriptions import Captions
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import UnknownName
+from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["MaskedData", "MiniData"]
 
@@ -47,6 +50,7 @@ class MaskedData(Opening):
     part, shards, occurring: as in `masked.read_masked`.
     hidden, suppressed: classes, by name, that become ignored or UNLABELLED; suppressed=("*",) stands for all.
     label_free: every pixel is UNLABELLED, ignored ones too, and no label map is looked at.
+    pseudo_labels: fill UNLABELLED pixels from the label maps of a `Labelling`: its folder, or "@NAME" of the stage.
     """
 
     root: str
@@ -57,6 +61,7 @@ class MaskedData(Opening):
     hidden: tuple[str, ...] = ()
     suppressed: tuple[str, ...] = ()
     label_free: bool = False
+    pseudo_labels: str | None = None
     augmentation: DenseAugmentation = _DENSE
     workers: Workers = _ONE_WORKER
 
@@ -65,14 +70,17 @@ class MaskedData(Opening):
         place = folder(self.root) / "masks-train"
         masked = read_masked(place, part=self.part, shards=self.shards, occurring=self.occurring, cache=cache)
         names = [kind.names[0] for kind in masked.classes]
+        words = Vocabulary({kind.names[0]: kind.names for kind in masked.classes}, shared_words=True)
+        more: dict[str, Any] = {"vocabulary": words, "pseudo_labels": self.pseudo_labels}
         if self.label_free:
             facts = {"shards": masked.hashes}
-            return DenseSource((), self.augmentation, unlabelled=masked.photographs, facts=facts)
+            return DenseSource((), self.augmentation, unlabelled=masked.photographs, facts=facts, **more)
         return DenseSource(
             masked.photographs,
             self.augmentation,
             relabel=Relabelling(hidden=_places(self.hidden, names), suppressed=_places(self.suppressed, names)),
             facts={"classes": names, "shards": masked.hashes},
+            **more,
         )
 
 

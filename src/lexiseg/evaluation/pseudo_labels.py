@@ -1,0 +1,149 @@
+"""Writes the label maps of a training stage that is a `Labelling`, as PNGs of class indices."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lexiseg import files
+from lexiseg.data.labelled.dense import UNLABELLED
+from lexiseg.data.labelled.pseudo import PseudoLabels
+from lexiseg.data.labelled.source import DenseSource
+from lexiseg.errors import DataError, ImageError, SettingError
+from lexiseg.evaluation import pipeline
+from lexiseg.evaluation.facts import weights_digest
+from lexiseg.evaluation.tallies import relabelled
+from lexiseg.formats import png
+from lexiseg.inference.predictor import Predictor, load
+from lexiseg.training.recipe import Labelling
+from lexiseg.vocabulary import Vocabulary
+
+__all__ = ["label"]
+
+_logger = logging.getLogger(__name__)
+
+LabelMap = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Item:
+    """A picture and its training labels; `image` is None where they cannot be read."""
+
+    key: str
+    image: NDArray[np.uint8] | None
+    labels: LabelMap
+
+
+def label(
+    stage: Labelling,
+    folder: Path,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, int]:
+    """Labels those photographs of the stage's data that have no label map yet, one in `world`, in fp32.
+
+    The teacher chooses among the classes that unlabelled pixels may have. Pixels that stay without one hold 255, or
+    65535 above 255 classes; so do ignored ones with `keep_seen`.
+
+    progress: called with how many are labelled and how many there are to label.
+
+    Returns how many were "labelled" now, and "skipped" since they cannot be read. Raises as `lexiseg.load` and the data
+    do, `SettingError` for data without classes, `OutputError` for a folder with label maps that were made otherwise.
+    """
+    source = _source(stage)
+    predictor = load(stage.teacher, dtype="fp32", **stage.teacher_settings)
+    made = PseudoLabels(folder, source.classes, source.relabel.ignore, _facts(stage, source, predictor))
+    made.begin()
+    indices = [at for at in range(rank, sum(source.blocks), world) if not made.path(source.key(at)).is_file()]
+    done: list[str] = []
+    skipped: list[str] = []
+
+    def read(index: int) -> _Item:
+        key = source.key(index)
+        try:
+            return _Item(key, *source.read(index))
+        except (DataError, ImageError) as error:
+            skipped.append(key)
+            _logger.warning("skipped %s: %s", key, error)
+            return _Item(key, None, np.zeros((0, 0), np.int64))
+
+    def record(answer: tuple[_Item, LabelMap]) -> None:
+        item, labels = answer
+        files.write_bytes(made.path(item.key), png.encode(labels))
+        done.append(item.key)
+        if progress is not None:
+            progress(len(done), len(indices))
+
+    def answers(items: Iterator[_Item]) -> Iterator[tuple[_Item, LabelMap]]:
+        return _answers(stage, source, predictor, itertools.takewhile(lambda _: not stop(), items))
+
+    pipeline.run(indices, read=read, label=answers, record=record)
+    return {"labelled": len(done), "skipped": len(skipped)}
+
+
+def _source(stage: Labelling) -> DenseSource:
+    opened = stage.data.open(batch_size=1, seed=0, max_bad_fraction=1.0)
+    source = getattr(opened, "source", None)
+    if not isinstance(source, DenseSource) or source.vocabulary is None:
+        raise SettingError(
+            f"the data of the stage {stage.name!r} ({type(stage.data).__name__}) has no classes to label with; "
+            "give a benchmark's, or photographs with label maps"
+        )
+    return source
+
+
+def _facts(stage: Labelling, source: DenseSource, predictor: Predictor) -> dict[str, Any]:
+    """What decides the label maps."""
+    return {
+        "settings": {key: value for key, value in predictor.settings.items() if key not in ("model", "device")},
+        "weights": weights_digest(predictor.segmenter),
+        "words": _asked(source).digest,
+        "data": files.digest(source.manifest()),
+        "confidence": stage.confidence,
+        "keep_seen": stage.keep_seen,
+    }
+
+
+def _asked(source: DenseSource) -> Vocabulary:
+    """The classes that unlabelled pixels may have."""
+    whole = source.vocabulary
+    assert whole is not None, "_source checks it"
+    words = {whole.names[place]: whole.words[place] for place in source.fillable}
+    seen = None if whole.seen is None else [whole.seen[place] for place in source.fillable]
+    return Vocabulary(words, seen=seen, shared_words=True)
+
+
+def _answers(
+    stage: Labelling, source: DenseSource, predictor: Predictor, items: Iterator[_Item]
+) -> Iterator[tuple[_Item, LabelMap]]:
+    """The label map of each picture that could be read."""
+    waiting: deque[_Item] = deque()
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        for item in items:
+            if item.image is not None:
+                waiting.append(item)
+                yield item.image
+
+    threshold = 0.0 if stage.confidence is None else stage.confidence  # and not the model's own
+    for found in predictor.segment_many(images(), _asked(source), threshold=threshold, scores=False, keep_image=False):
+        item = waiting.popleft()
+        yield item, _label_map(stage, source, item.labels, found.labels)
+
+
+def _label_map(stage: Labelling, source: DenseSource, known: LabelMap, answer: LabelMap) -> LabelMap:
+    """The teacher's classes as those of the data, where nothing is known."""
+    classes = len(source.classes)
+    labels = relabelled(answer, [*source.fillable, classes], classes)
+    return np.where(known == UNLABELLED, labels, known).astype(labels.dtype) if stage.keep_seen else labels
