@@ -111,6 +111,12 @@ def test_too_many_bad_samples_stop_the_run(workers):
     read(Numbers([100], bad=range(0, 100, 20)), 50, max_bad_fraction=0.1, workers=workers)
 
 
+def test_a_single_bad_sample_does_not_spoil_a_small_set():
+    read(Numbers([10], bad=[3]), 10, max_bad_fraction=0.01)  # four epochs of ten
+    with pytest.raises(DataError, match="of the first 11 samples"):
+        read(Numbers([10], bad=[3, 4]), 10, max_bad_fraction=0.01)
+
+
 def test_with_no_bad_sample_allowed_the_first_one_stops_the_run():
     with pytest.raises(DataError, match="1 x broken image"):
         read(Numbers([10_000], bad=[1]), 2501, max_bad_fraction=0)

@@ -54,7 +54,10 @@ def check(
 
 
 def pack(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder, CSV or TSV, JSON lines, or COCO captions.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Pictures with captions beside them, a list, or COCO captions."),
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shards.")],
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder that the names in SOURCE are relative to.")

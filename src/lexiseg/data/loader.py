@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from lexiseg.data.order import Draw, Order, Position, generator
 from lexiseg.errors import BadSample, DataError, ImageError
 
-__all__ = ["Batch", "Loader", "Source", "collate"]
+__all__ = ["LOOK", "Batch", "Loader", "Source", "collate", "too_many_bad"]
 
 Batch = dict[str, Any]
 
 _logger = logging.getLogger(__name__)
-_LOOK = 1000  # samples: the least over which a fraction of bad ones means anything
+LOOK = 1000  # samples: the least over which a fraction of bad ones means anything
 _SUBSTITUTES = 32  # tries to fill the place of a bad sample
 _AHEAD = 2  # batches each worker prepares in advance
 _PLURAL = {"key": "keys", "image": "images", "text": "texts"}
@@ -59,8 +59,7 @@ class Loader:
     workers: how many prepare batches beside the caller; 0 prepares each when it is asked for.
     kind: what a worker is. Processes suit sources with much Python in them; threads need no shared memory, and suit
         sources that mostly decode pictures.
-    max_bad_fraction: the share of unreadable samples, 0-1, above which the data counts as broken. It is taken over
-        what was read so far, but over 1,000 samples (or all, if there are fewer) at least.
+    max_bad_fraction: as in `too_many_bad`.
 
     The place of a bad sample is filled by another one, drawn by (seed, epoch, place): batches keep their size, and
     neither order nor position depends on what is bad.
@@ -125,12 +124,24 @@ class Loader:
                 self._named.add(bad.key)
                 _logger.warning("skipped %s: %s", bad.key, bad.message)
         count = self.skipped.total()
-        if made.failed or count > self.max_bad_fraction * max(self._read, min(_LOOK, self.samples_per_epoch)):
+        looked_at = max(self._read, min(LOOK, self.samples_per_epoch))
+        if made.failed or too_many_bad(count, looked_at, self.max_bad_fraction, different=len(self._named)):
             reasons = ", ".join(f"{number} x {reason}" for reason, number in self.skipped.most_common())
             raise DataError(
                 f"{count} of the first {self._read} samples could not be used ({reasons}; the last was "
                 f"{made.bad[-1].key}), and max_bad_fraction is {self.max_bad_fraction}; mend the data or raise it"
             )
+
+
+def too_many_bad(bad: int, looked_at: int, fraction: float, *, different: int) -> bool:
+    """Whether the data counts as broken: more than a `fraction` of the samples, 0-1, cannot be used.
+
+    A single one is never too many, so that a broken photograph does not spoil a small set; with a fraction of 0 it is.
+
+    looked_at: samples so far, but `LOOK` (or all, if there are fewer) at least.
+    different: how many different ones were bad; over several epochs each is counted again.
+    """
+    return bad > fraction * looked_at and (different > 1 or fraction == 0)
 
 
 class _Bad(NamedTuple):

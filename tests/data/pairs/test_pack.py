@@ -82,6 +82,20 @@ def test_bad_pairs_are_left_out_counted_and_named(photos, tmp_path, caplog):
         pack(photos, tmp_path / "other", shard_size=10, max_bad_fraction=0.1)
 
 
+def test_a_single_bad_pair_does_not_spoil_a_small_set(photos, tmp_path):
+    (photos / "00.jpg").write_bytes(b"broken")
+    assert pack(photos, tmp_path / "out", max_bad_fraction=0.01)["skipped"] == {"broken image": 1}
+    with pytest.raises(DataError, match="1 of the first 1 pairs"):
+        pack(photos, tmp_path / "strict", max_bad_fraction=0)
+
+
+def test_photographs_without_any_caption_are_told_what_is_missing(photos, tmp_path):
+    for caption in (*photos.glob("*.txt"), *photos.glob("*.json")):
+        caption.unlink()
+    with pytest.raises(DataError, match=r"23 pictures without captions; put a caption for 00\.jpg into 00\.txt"):
+        pack(photos, tmp_path / "out")
+
+
 def test_large_pictures_can_be_made_smaller(photos, tmp_path):
     pack(photos, tmp_path / "out", short_side=15)
     assert open_pairs(tmp_path / "out").read(0)[0].size == (20, 15)

@@ -21,6 +21,7 @@ from typing import Any
 from PIL import Image
 
 from lexiseg import files
+from lexiseg.data.loader import LOOK, too_many_bad
 from lexiseg.data.pairs.captions import clean
 from lexiseg.data.pairs.readers import Column, FilePairs, open_pairs
 from lexiseg.data.storage.images import read_rgb
@@ -34,7 +35,6 @@ MANIFEST = "manifest.json"
 _UNFINISHED = ".packing.json"
 _logger = logging.getLogger(__name__)
 _CHUNK = 256  # pairs read ahead
-_LOOK = 1000  # pairs: the least over which a fraction of bad ones means anything
 _QUALITY = 95  # of JPEGs that had to be made smaller
 
 Progress = Callable[[int, int], None]
@@ -59,6 +59,7 @@ def pack(
     shard_size: pairs of the source in a shard.
     short_side: larger pictures are made this small (pixels) and stored as JPEG; None copies every file as it is.
     workers: threads that read and check pictures.
+    max_bad_fraction: of the pairs, as in `loader.too_many_bad`.
     progress: called with the pairs done and their number.
 
     Raises `DataError` when too many pairs are bad, `OutputError` for a folder with other shards in it.
@@ -175,7 +176,7 @@ class _Packing:
         self.skipped[error.reason] += 1
         _logger.warning("skipped %s: %s", self.pairs.key(index), error)
         count, total = self.skipped.total(), sum(self.pairs.blocks)
-        if count > self.max_bad_fraction * max(index + 1, min(_LOOK, total)):
+        if too_many_bad(count, max(index + 1, min(LOOK, total)), self.max_bad_fraction, different=count):
             reasons = ", ".join(f"{number} x {reason}" for reason, number in self.skipped.most_common())
             raise DataError(
                 f"{count} of the first {index + 1} pairs could not be used ({reasons}; the last was "

@@ -152,9 +152,18 @@ class FilePairs:
 
 
 def folder_pairs(root: Path) -> FilePairs:
-    """Every picture under a folder, with the .txt or .json of the same name beside it."""
-    names = (path.relative_to(root).as_posix() for path in pictures_below(root))
-    return FilePairs(root, ((name, ()) for name in names), kind="folder")
+    """Every picture under a folder, with the .txt or .json of the same name beside it.
+
+    Raises `DataError` for a folder without pictures, or without a single caption.
+    """
+    found = pictures_below(root)
+    if not any(path.with_suffix(suffix).is_file() for path in found for suffix in (".txt", ".json")):
+        name = found[0].relative_to(root)
+        raise DataError(
+            f"{root} has {len(found)} pictures without captions; put a caption for {name} into "
+            f"{name.with_suffix('.txt')} beside it, and so on, or give a .csv or .tsv list of pictures and captions"
+        )
+    return FilePairs(root, ((path.relative_to(root).as_posix(), ()) for path in found), kind="folder")
 
 
 def listed_pairs(
