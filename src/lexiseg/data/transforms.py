@@ -13,21 +13,19 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from lexiseg.data.autoaugment import autoaugment
+from lexiseg.data.geometry import Box, Geometry
 
 __all__ = [
     "RESAMPLE",
     "PairAugmentation",
     "crop_box",
     "photometric_distortion",
-    "random_resized_crop",
     "to_tensor",
 ]
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; the last two are not part of it
 
 RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -46,6 +44,9 @@ class PairAugmentation:
     flip: probability of a mirror image. Captions say left and right, so most recipes keep it at 0.
     policy: "autoaugment" adds the ImageNet policy of AutoAugment.
     distort: adds `photometric_distortion`.
+
+    `draw` and `picture` are the two halves of a call, between which maps can be cropped with the picture. Those cannot
+    follow the policy, which shears and rotates.
     """
 
     size: int = 224
@@ -58,30 +59,21 @@ class PairAugmentation:
 
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
         """The picture as the model's input, uint8 [3, size, size]."""
-        image = random_resized_crop(
-            image, self.size, random, area=self.area, ratio=self.ratio, resample=RESAMPLE[self.resample]
-        )
-        if random.random() < self.flip:
-            image = ImageOps.mirror(image)
+        return self.picture(image, self.draw(image, random), random)
+
+    def draw(self, image: Image.Image, random: np.random.Generator) -> Geometry:
+        """Which part of a picture to show."""
+        box = crop_box(image.width, image.height, random, area=self.area, ratio=self.ratio)
+        return Geometry(box, (self.size, self.size), mirror=random.random() < self.flip)
+
+    def picture(self, image: Image.Image, geometry: Geometry, random: np.random.Generator) -> Tensor:
+        """That part as the model's input, with colours drawn."""
+        image = geometry.picture(image, RESAMPLE[self.resample])
         if self.policy == "autoaugment":
             image = autoaugment(image, random)
         if self.distort:
             image = photometric_distortion(image, random)
         return to_tensor(image)
-
-
-def random_resized_crop(
-    image: Image.Image,
-    size: int,
-    random: np.random.Generator,
-    *,
-    area: tuple[float, float],
-    ratio: tuple[float, float],
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
-) -> Image.Image:
-    """A random part of the picture (see `crop_box`) as a square of `size` pixels, antialiased."""
-    box = crop_box(image.width, image.height, random, area=area, ratio=ratio)
-    return image.crop(box).resize((size, size), resample)
 
 
 def crop_box(

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
+from lexiseg.data.geometry import resize_labels
 from lexiseg.data.labelled.dense import (
     MASKCLIP_PLUS,
     UNLABELLED,
     ZSSEG,
     DenseAugmentation,
     Relabelling,
-    resize_labels,
 )
 from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Loader

@@ -6,15 +6,16 @@ without a label, and the data set's ignore value (255, or 65535 above 255 classe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
+from lexiseg.data.geometry import Geometry
 from lexiseg.data.transforms import photometric_distortion, to_tensor
 from lexiseg.errors import DataError
 
@@ -24,7 +25,6 @@ __all__ = [
     "ZSSEG",
     "DenseAugmentation",
     "Relabelling",
-    "resize_labels",
 ]
 
 UNLABELLED = -1
@@ -85,17 +85,19 @@ class DenseAugmentation:
         self, image: NDArray[np.uint8], labels: Labels, random: np.random.Generator, *, ignore: int = 255
     ) -> tuple[Tensor, Tensor]:
         """RGB [H, W, 3] and labels [H, W] as uint8 [3, h, w] and int64 [h, w] of size `crop`."""
-        height, width = self.resized(image.shape[:2], random)
-        picture = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        labels = resize_labels(labels, (height, width))
-        top, left = self._place(labels, random, ignore)
-        bottom, right = min(top + self.crop[0], height), min(left + self.crop[1], width)
-        picture, labels = picture.crop((left, top, right, bottom)), labels[top:bottom, left:right]
-        if random.random() < self.flip:
-            picture, labels = ImageOps.mirror(picture), labels[:, ::-1]
+        geometry = self.draw(labels, random, ignore=ignore)
+        picture = geometry.picture(Image.fromarray(image))
         if self.distort:
             picture = photometric_distortion(picture, random)
-        return self._padded(picture, labels, ignore)
+        return self._padded(picture, geometry.map(labels), ignore)
+
+    def draw(self, labels: Labels, random: np.random.Generator, *, ignore: int = 255) -> Geometry:
+        """Which part of a picture with these labels to show, at which size; `crop` or less."""
+        height, width = self.resized((labels.shape[0], labels.shape[1]), random)
+        whole = Geometry((0, 0, labels.shape[1], labels.shape[0]), (height, width))
+        top, left = self._place(whole, labels, random, ignore)
+        kept = left, top, min(left + self.crop[1], width), min(top + self.crop[0], height)
+        return replace(whole, kept=kept, mirror=random.random() < self.flip)
 
     def resized(self, size: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:
         """A drawn (height, width) for a picture of `size`, in its shape."""
@@ -110,10 +112,11 @@ class DenseAugmentation:
         height, width = (max(1, int(side * factor + 0.5)) for side in size)
         return height, width
 
-    def _place(self, labels: Labels, random: np.random.Generator, ignore: int) -> tuple[int, int]:
-        """Top left corner of the crop. After ten draws that fail, the eleventh is taken as it is."""
+    def _place(self, whole: Geometry, labels: Labels, random: np.random.Generator, ignore: int) -> tuple[int, int]:
+        """Top left corner of the crop in the resized picture. After ten draws that fail, the eleventh is taken."""
         height, width = self.crop
-        room = [max(0, have - want) + 1 for have, want in zip(labels.shape, self.crop, strict=True)]
+        room = [max(0, have - want) + 1 for have, want in zip(whole.size, self.crop, strict=True)]
+        labels = labels if self.most_of_one >= 1 else whole.map(labels)
         for _ in range(10):
             top, left = (int(random.integers(places)) for places in room)
             if self.most_of_one >= 1:
@@ -141,12 +144,3 @@ MASKCLIP_PLUS = DenseAugmentation()
 
 ZSSEG = DenseAugmentation(crop=(640, 640), short_sides=tuple(range(320, 961, 64)), most_of_one=1.0, pad=(128, 128, 128))
 """ZSSeg's on COCO-Stuff. VOC has crop 512 and `longest` 2048."""
-
-
-def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
-    """Nearest neighbour with pixel centres aligned, as Pillow's bilinear resizing of the image has them."""
-    rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.int64), old - 1)
-        for new, old in zip(size, labels.shape, strict=True)
-    )
-    return np.asarray(labels[rows[:, None], columns])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers
 from lexiseg.data.pairs.captions import WordPieceNoise, word_prompts
+from lexiseg.data.pairs.maps import MapSource, open_maps
 from lexiseg.data.pairs.pairs import Concatenated, Pairs, PairSource
 from lexiseg.data.pairs.readers import Column, open_pairs
 from lexiseg.data.transforms import PairAugmentation
@@ -33,13 +36,21 @@ class Captions:
     prompts: int = 0
     templates: tuple[str, ...] = ("a photo of a {}.",)
 
-    def apply(self, pairs: Pairs, augmentation: PairAugmentation) -> PairSource:
-        """Raises `SettingError` for a tokenizer that cannot be had or is not WordPiece."""
+    def apply(
+        self, pairs: Pairs, augmentation: PairAugmentation, maps: Mapping[str, MapSource] = MappingProxyType({})
+    ) -> PairSource:
+        """Raises `SettingError` for a tokenizer that cannot be had or is not WordPiece, and for maps with a policy."""
+        if maps and augmentation.policy != "none":
+            raise SettingError(
+                f"augmentation.policy {augmentation.policy} turns pictures, and their maps ({', '.join(maps)}) cannot "
+                "follow; leave one of them out"
+            )
         return PairSource(
             pairs,
             augmentation,
             caption=None if self.tokenizer is None else self._noise(self.tokenizer),
             prompts=partial(word_prompts, templates=self.templates, count=self.prompts) if self.prompts else None,
+            maps=maps,
         )
 
     def _noise(self, name: str) -> WordPieceNoise:
@@ -60,7 +71,10 @@ class Captions:
 
 @dataclass(frozen=True)
 class PairData(Opening):
-    """Image-text pairs in shards, folders, lists or on the hub; `places` are read by `pair_readers.open_pairs`."""
+    """Image-text pairs in shards, folders, lists or on the hub; `places` are read by `readers.open_pairs`.
+
+    maps: by the name of the batch's field, a folder of PNGs or shards whose maps are cropped with the pictures.
+    """
 
     places: tuple[str, ...]
     images: str | None = None  # the folder that the paths in lists are relative to
@@ -69,6 +83,7 @@ class PairData(Opening):
     each_caption: bool = False  # of COCO JSONs: a pair for each caption, not for each picture
     augmentation: PairAugmentation = _AUGMENTATION
     captions: Captions = Captions()
+    maps: Mapping[str, str] = field(default_factory=dict)
     workers: Workers = _WORKERS
 
     def source(self) -> Source:
@@ -81,4 +96,5 @@ class PairData(Opening):
             "each_caption": self.each_caption,
         }
         parts = [open_pairs(place, **how) for place in self.places]
-        return self.captions.apply(parts[0] if len(parts) == 1 else Concatenated(parts), self.augmentation)
+        pairs = parts[0] if len(parts) == 1 else Concatenated(parts)
+        return self.captions.apply(pairs, self.augmentation, open_maps(self.maps))

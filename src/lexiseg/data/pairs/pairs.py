@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lexiseg.data.geometry import Geometry
 from lexiseg.data.pairs.captions import clean
+from lexiseg.data.pairs.maps import MapSource
 from lexiseg.errors import BadSample
 
 __all__ = ["Concatenated", "PairSource", "Pairs", "locate"]
 
 CaptionTransform = Callable[[str, np.random.Generator], str]
-ImageTransform = Callable[[Image.Image, np.random.Generator], Tensor]
 Prompts = Callable[[str, np.random.Generator], list[str]]
 
 
@@ -38,23 +41,34 @@ class Pairs(Protocol):
     def manifest(self) -> dict[str, Any]: ...
 
 
+class Augmentation(Protocol):
+    """What `PairAugmentation` offers: where a picture is cropped is known before it is made."""
+
+    def draw(self, image: Image.Image, random: np.random.Generator) -> Geometry: ...
+
+    def picture(self, image: Image.Image, geometry: Geometry, random: np.random.Generator) -> Tensor: ...
+
+
 class PairSource:
     """Pairs as training samples {"key", "image", "text"}, for a `Loader`.
 
-    image: the picture as a tensor, for example a `PairAugmentation`.
+    augment: what happens to the picture, for example a `PairAugmentation`.
     caption: applied to the one caption that is drawn, for example `WordPieceNoise`.
     prompts: adds the field "prompts", sentences made of the drawn caption; for example `word_prompts`.
+    maps: adds fields of these names, maps int32 [H, W] that are cropped with the picture; for example "superpixels".
     """
 
     def __init__(
         self,
         pairs: Pairs,
-        image: ImageTransform,
+        augment: Augmentation,
         *,
         caption: CaptionTransform | None = None,
         prompts: Prompts | None = None,
+        maps: Mapping[str, MapSource] = MappingProxyType({}),
     ) -> None:
-        self._pairs, self._image, self._caption, self._prompts = pairs, image, caption, prompts
+        self._pairs, self._augment, self._caption, self._prompts = pairs, augment, caption, prompts
+        self._maps = dict(maps)
 
     @property
     def blocks(self) -> Sequence[int]:
@@ -69,14 +83,26 @@ class PairSource:
         if not usable:
             raise BadSample("empty caption")
         text = usable[int(random.integers(len(usable)))]
-        sample: dict[str, Any] = {"key": self.key(index), "image": self._image(image, random)}
+        geometry = self._augment.draw(image, random)
+        sample: dict[str, Any] = {
+            "key": self.key(index),
+            "image": self._augment.picture(image, geometry, random),
+            **{name: self._map(source, index, image, geometry) for name, source in self._maps.items()},
+        }
         if self._prompts is not None:
             sample["prompts"] = self._prompts(text, random)
         sample["text"] = text if self._caption is None else self._caption(text, random)
         return sample
 
     def manifest(self) -> dict[str, Any]:
-        return self._pairs.manifest()
+        maps = {name: source.manifest() for name, source in self._maps.items()}
+        return {**self._pairs.manifest(), "maps": maps} if maps else self._pairs.manifest()
+
+    def _map(self, source: MapSource, index: int, image: Image.Image, geometry: Geometry) -> NDArray[np.int32]:
+        whole = source.map(self.key(index), image)
+        if whole.shape != (image.height, image.width):
+            raise BadSample("sizes differ", f"picture {image.height}x{image.width}, map {whole.shape}")
+        return geometry.map(whole).astype(np.int32)
 
 
 class Concatenated:
