@@ -31,10 +31,10 @@ import torch
 from lexiseg import catalog, files
 from lexiseg.data.mini.masked import MaskedPhotograph, read_masked
 from lexiseg.inference.predictor import Predictor
-from lexiseg.methods.maskclip_plus import Training
+from lexiseg.methods.student import Training
 from lexiseg.metrics import bootstrap, scores
 from lexiseg.metrics.confusion import Confusion
-from lexiseg.networks.student import StudentShape
+from lexiseg.networks.student_network import StudentShape
 from lexiseg.recipes.maskclip_plus import MINI, MSRC
 from lexiseg.training.recipe import Recipe
 from lexiseg.training.train import train

@@ -33,6 +33,7 @@ __all__ = [
     "Inference",
     "MaskScores",
     "Segmenter",
+    "Teacher",
     "TextClassifier",
     "Traits",
     "Variant",
@@ -314,6 +315,19 @@ class Inference:
             require(getattr(self, name) in choices, name, " or ".join(choices), getattr(self, name))
         threshold = self.background_threshold
         require(threshold is None or 0 <= threshold <= 1, "background_threshold", "a posterior, 0 to 1", threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """What a student learns from: a frozen segmenter in eval mode, how it is used, and its prompts."""
+
+    segmenter: Segmenter[Any, Any]
+    inference: Inference
+    templates: tuple[str, ...]
+
+    def embed_text(self, vocabulary: Vocabulary) -> Any:
+        """The words as the segmenter's own classifier."""
+        return self.segmenter.embed_text(vocabulary, self.templates)
 
 
 def one_input_size(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -353,7 +353,7 @@ def _interrupt(data: Path, out: Path, *, after: int) -> None:
 
 
 @pytest.mark.skipif(not MASKS_VAL.is_dir(), reason="the photographs of shared/data/masks-val are not here")
-@pytest.mark.parametrize("model", ["maskclip/mini", "maskclip_plus/mini", "simseg/mini"])
+@pytest.mark.parametrize("model", ["maskclip/mini", "student/mini", "simseg/mini"])
 def test_the_embedded_models_are_better_than_guessing_on_real_photographs(model: str) -> None:
     result = evaluate(model, "folder", data=MASKS_VAL, limit=8)
     assert result.images == 8

@@ -74,6 +74,8 @@ def test_published_weights_are_measured_as_published_and_others_as_they_are() ->
     assert protocol("maskclip", "folder", variant="vit-b16").name == LEXISEG
     assert protocol("maskclip", "voc20", "released", variant="mini").name == "released"
     assert protocol("s_seg", "voc21", variant="swin-s").name == "paper"
+    assert protocol("student", "voc_15_5", variant="deeplabv2-r101").name == "maskclip_plus"
+    assert protocol("student", "voc_15_5", variant="mini").name == LEXISEG
 
 
 @pytest.mark.parametrize(

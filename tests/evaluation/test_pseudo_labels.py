@@ -21,7 +21,7 @@ from lexiseg.data.opening import Opening, Workers
 from lexiseg.data.scenes import class_names, unseen_classes
 from lexiseg.errors import OutputError, SettingError
 from lexiseg.evaluation.pseudo_labels import label
-from lexiseg.methods.maskclip_plus import Training
+from lexiseg.methods.student import Training
 from lexiseg.recipes import maskclip_plus as recipes
 from lexiseg.training.benchmark_data import BenchmarkData
 from lexiseg.training.recipe import Labelling, Stage

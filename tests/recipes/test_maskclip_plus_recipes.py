@@ -20,7 +20,7 @@ from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.mini.masked import read_masked
 from lexiseg.data.scenes import class_names, unseen_classes
 from lexiseg.errors import DataError, LexisegError, SettingError, UnknownName
-from lexiseg.methods.maskclip_plus import Training
+from lexiseg.methods.student import Training
 from lexiseg.recipes import maskclip_plus as recipes
 from lexiseg.training.optimiser import factor
 from lexiseg.training.recipe import Recipe

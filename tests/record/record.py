@@ -46,15 +46,15 @@ class Case:
         told = [f"{key}={value}" for key, value in self.changes.items()]
         told += [f"background={self.background}"] * (self.background is not None)
         told += [f"threshold={self.threshold}"] * (self.threshold is not None)
-        return " ".join([self.model, *told])
+        return " ".join([self.model.replace("student/", "maskclip_plus/"), *told])  # the record has the older name
 
 
 MODELS = (
     "maskclip/mini",
     "maskclip/tiny",
     "maskclip/tiny-rn",
-    "maskclip_plus/mini",
-    "maskclip_plus/tiny",
+    "student/mini",
+    "student/tiny",
     "mini_clip/mini",
     "mini_clip/tiny",
     "simseg/mini",
@@ -116,7 +116,7 @@ def losses(recipe: str) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         train(short, folder, tensorboard=False)
         lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    left_out = ("samples_per_second", "time")
+    left_out = ("samples_per_second", "time", "report/pseudo_labelled")
     return [{key: value for key, value in json.loads(line).items() if key not in left_out} for line in lines]
 
 

@@ -12,6 +12,7 @@ import toy
 from torch import nn
 
 from lexiseg import catalog
+from lexiseg.encoders.templates import templates
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.methods import simseg
 from lexiseg.segmenter import Inference, Variant
@@ -77,16 +78,17 @@ def test_config_and_weights_of_the_recipe_replace_the_variants(method):
 
 
 def test_a_teacher_is_loaded_frozen_with_how_its_pictures_are_treated(method):
-    segmenter, inference = build(recipe(teacher="lesson/big")).objective.teacher
-    assert not segmenter.training
-    assert not any(p.requires_grad for p in segmenter.parameters())
-    assert inference.short_side == 7
+    teacher = build(recipe(teacher="lesson/big")).objective.teacher
+    assert not teacher.segmenter.training
+    assert not any(p.requires_grad for p in teacher.segmenter.parameters())
+    assert teacher.inference.short_side == 7
+    assert teacher.templates == templates(teacher.inference.templates)
 
 
 def test_the_teachers_settings_reach_the_catalog(method):
     lesson = recipe(teacher="lesson/big", teacher_settings={"width": 4, "short_side": 9})
-    segmenter, inference = build(lesson).objective.teacher
-    assert (segmenter.config, inference.short_side) == (Config(4), 9)
+    teacher = build(lesson).objective.teacher
+    assert (teacher.segmenter.config, teacher.inference.short_side) == (Config(4), 9)
     with pytest.raises(UnknownName, match="width"):
         build(recipe(teacher="lesson/big", teacher_settings={"wide": 4}))
 

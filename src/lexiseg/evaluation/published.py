@@ -76,8 +76,8 @@ TRAINING_FREE = Study(
 )
 
 MASKCLIP_PLUS = Study(
-    method="maskclip_plus",
-    name="released",
+    method="student",
+    name="maskclip_plus",
     source="maskclip_plus.md §3.3 (splits), §3.6 (the test pipeline of maskclip.md §2.2)",
     variants=("deeplabv2-r50", "deeplabv2-r101", "deeplabv3plus-r101"),
     settings=_MMSEG,
@@ -243,7 +243,7 @@ def protocol(
     """
     found = {study.name: study for study in _studies(method) if benchmark in study.rows}
     if name is None:
-        measured = [found[name] for name in ("released", "paper") if name in found and variant in found[name].variants]
+        measured = [study for study in found.values() if variant in study.variants]  # released before paper
         return measured[0].protocol(benchmark) if measured else _lexiseg(method, benchmark, own_background)
     if name == LEXISEG:
         return _lexiseg(method, benchmark, own_background)

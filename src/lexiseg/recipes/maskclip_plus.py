@@ -27,8 +27,8 @@ from lexiseg.data.mini.descriptions import MaskedData
 from lexiseg.data.opening import Workers
 from lexiseg.data.scene_data import SceneLabelData
 from lexiseg.data.scenes import Scenes, class_names
-from lexiseg.methods.maskclip_plus import Config, Training
-from lexiseg.networks.student import StudentShape
+from lexiseg.methods.student import Config, Training
+from lexiseg.networks.student_network import StudentShape
 from lexiseg.training.benchmark_data import BenchmarkData
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
@@ -58,7 +58,7 @@ __all__ = [
 _CROPS = DenseAugmentation(crop=(128, 128), scale=(256, 256), ratio=(0.75, 1.5), most_of_one=1.0)
 
 RECIPE = Recipe(
-    model="maskclip_plus/custom",
+    model="student/custom",
     config=Config(),
     objective=Training(),
     teacher="maskclip/mini",
@@ -119,7 +119,7 @@ FROM_RESNET = replace(
 )
 
 TOY = Recipe(
-    model="maskclip_plus/custom",
+    model="student/custom",
     config=Config(StudentShape("mini", "tiny"), words=class_names()),
     objective=Training(),
     teacher="maskclip/tiny",
@@ -159,7 +159,7 @@ def _config(network: Literal["deeplabv2", "deeplabv3plus"], backbone: str = "rn1
 
 def _annotation_free(benchmark: str, *, steps: int, augmentation: DenseAugmentation = MASKCLIP_PLUS) -> Recipe:
     return Recipe(
-        model="maskclip_plus/deeplabv2-r101",
+        model="student/deeplabv2-r101",
         from_scratch=True,
         config=_config("deeplabv2", words=_words(benchmark)),
         objective=Training(),
@@ -202,7 +202,7 @@ COCO_STUFF_156_15 = _zero_shot("coco_stuff_156_15", steps=80_000)
 _CONTEXT_ZERO_SHOT = _zero_shot("context_50_10", steps=40_000, augmentation=_CONTEXT)
 CONTEXT_50_10 = replace(
     _CONTEXT_ZERO_SHOT,
-    model="maskclip_plus/deeplabv3plus-r101",
+    model="student/deeplabv3plus-r101",
     config=_config("deeplabv3plus", words=_words("context_50_10"), learn_background=True),
     optimiser=Optimiser("sgd", rate=0.004, weight_decay=1e-4),
     schedule=Schedule("poly", floor=0.025),  # a rate of 1e-4 at the end, as elsewhere
@@ -210,7 +210,7 @@ CONTEXT_50_10 = replace(
 
 RELEASED = replace(
     CONTEXT59,
-    model="maskclip_plus/deeplabv2-r50",
+    model="student/deeplabv2-r50",
     config=_config("deeplabv2", "rn50", words=_words("context59")),
     objective=Training(loss_mean="all"),
     teacher_settings={"preset": "released"},  # which gives CLIP ImageNet's statistics

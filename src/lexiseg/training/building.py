@@ -7,18 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from lexiseg import catalog
 from lexiseg.encoders.familiar import familiar_with
+from lexiseg.encoders.templates import templates
 from lexiseg.errors import SettingError
+from lexiseg.segmenter import Teacher
 from lexiseg.training.recipe import Recipe, describe
 from lexiseg.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from lexiseg.segmenter import Inference, Segmenter
 
 __all__ = ["Build", "Built", "build"]
 
@@ -39,9 +38,8 @@ Build = Callable[[Recipe], Built]
 def build(recipe: Recipe) -> Built:
     """What the recipe's objective builds of the recipe's model, and of the teacher where one is named.
 
-    The teacher is what `catalog.load` returns with `recipe.teacher_settings`: the segmenter, frozen and in eval mode,
-    and its `Inference`. Raises as `catalog.load` and `recipe.objective.build` do, and `SettingError` for a config or an
-    objective of another method.
+    The teacher is what `catalog.load` returns with `recipe.teacher_settings`. Raises as `catalog.load` and
+    `recipe.objective.build` do, and `SettingError` for a config or an objective of another method.
     """
     module, variant = catalog.resolve(recipe.model, weights=recipe.weights)
     _check_kinds(recipe, module)
@@ -62,21 +60,22 @@ def build(recipe: Recipe) -> Built:
 
 def _check_kinds(recipe: Recipe, module: ModuleType) -> None:
     for name, part in (("config", recipe.config), ("objective", recipe.objective)):
-        home = type(part).__module__
-        if home.startswith("lexiseg.methods.") and home != module.__name__:
+        kind = type(part)
+        if kind.__module__.startswith("lexiseg.") and getattr(module, kind.__name__, None) is not kind:
             raise SettingError(
-                f"model={recipe.model} cannot go with the {name} of {home.rpartition('.')[2]}; "
-                "name a model of that method, or take a recipe of the other one"
+                f"model={recipe.model} cannot go with the {name} of this recipe ({kind.__module__}); "
+                "name a model of the same method, or take another recipe"
             )
 
 
-def _teacher(recipe: Recipe) -> tuple[Segmenter, Inference] | None:
+def _teacher(recipe: Recipe) -> Teacher | None:
     if recipe.teacher is None:
         return None
     _warn_of_unknown_words(recipe)
     segmenter, inference = catalog.load(recipe.teacher, **recipe.teacher_settings)
     assert isinstance(segmenter, nn.Module), "methods' segmenters are modules"
-    return segmenter.eval().requires_grad_(False), inference
+    frozen: Any = segmenter.eval().requires_grad_(False)
+    return Teacher(frozen, inference, templates(inference.templates))
 
 
 @runtime_checkable
@@ -89,7 +88,8 @@ class _HasWords(Protocol):
 def _warn_of_unknown_words(recipe: Recipe) -> None:
     """What the teacher has not learned it cannot teach, and training takes long."""
     assert recipe.teacher is not None
-    words = recipe.config.vocabulary() if isinstance(recipe.config, _HasWords) else None
+    config: Any = recipe.config
+    words = config.vocabulary() if isinstance(config, _HasWords) else None
     if words is not None:
         _, teacher = catalog.resolve(recipe.teacher, **recipe.teacher_settings)
         familiar = familiar_with(teacher.weights)

@@ -11,7 +11,7 @@ from torch import Tensor
 from lexiseg.settings import Dataclass
 
 if TYPE_CHECKING:
-    from lexiseg.segmenter import Inference, Segmenter
+    from lexiseg.segmenter import Teacher
     from lexiseg.training.recipe import Labelling
 
 __all__ = [
@@ -86,10 +86,10 @@ class ObjectiveDescription(Dataclass, Protocol):
     A method's file has one for each thing that it trains; where there is a single one it is called `Training`.
     """
 
-    def build(self, segmenter: Any, *, teacher: tuple[Segmenter, Inference] | None = None) -> Any:
+    def build(self, segmenter: Any, *, teacher: Teacher | None = None) -> Any:
         """The `Objective`, a module, that trains `segmenter`.
 
-        teacher: a frozen segmenter in eval mode with its `Inference`; None where the recipe names none.
+        teacher: None where the recipe names none.
 
         Raises `SettingError` where the two, or one of them and the settings, do not go together.
         """

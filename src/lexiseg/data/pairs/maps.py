@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lexiseg.data.storage.images import IMAGE_SUFFIXES
+from lexiseg.data.pictures.headers import SUFFIXES
 from lexiseg.data.storage.shards import Shard, find_shards
 from lexiseg.errors import BadSample, DataError
 
@@ -107,7 +107,7 @@ def _open(name: str, place: Path) -> MapSource:
 
 def _without_suffix(key: str) -> str:
     suffix = Path(key).suffix
-    return key.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else key
+    return key.removesuffix(suffix) if suffix.lower() in SUFFIXES else key
 
 
 def _read(file: Path | io.BytesIO) -> Map:

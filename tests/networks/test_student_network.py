@@ -12,8 +12,8 @@ from transformers import ResNetConfig, ResNetModel, SwinConfig, SwinModel
 from lexiseg import settings
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET
-from lexiseg.errors import OutputError, SettingError, UnknownName, WeightsError
-from lexiseg.networks.student import Student, StudentShape
+from lexiseg.errors import SettingError, UnknownName, WeightsError
+from lexiseg.networks.student_network import StudentNetwork, StudentShape
 
 DIMENSION = 32
 SIZES = [(64, 64), (65, 97), (40, 129)]
@@ -54,9 +54,9 @@ def shape_of(name: str, sources: dict[str, Path]) -> StudentShape:
 
 
 @pytest.fixture(params=NAMES)
-def student(request: pytest.FixtureRequest, sources: dict[str, Path]) -> Student:
+def student(request: pytest.FixtureRequest, sources: dict[str, Path]) -> StudentNetwork:
     torch.manual_seed(0)
-    return half_precise(Student(shape_of(request.param, sources), DIMENSION)).eval()  # type: ignore[return-value]
+    return half_precise(StudentNetwork(shape_of(request.param, sources), DIMENSION)).eval()  # type: ignore[return-value]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def images(height: int = 64, width: int = 64, *, batch: int = 2) -> Tensor:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_features_cover_the_image_cell_by_cell(student: Student, size: tuple[int, int]) -> None:
+def test_features_cover_the_image_cell_by_cell(student: StudentNetwork, size: tuple[int, int]) -> None:
     with torch.no_grad():
         features = student(images(*size))
     assert features.shape == (2, DIMENSION, -(-size[0] // student.stride), -(-size[1] // student.stride))
@@ -85,10 +85,10 @@ def test_features_cover_the_image_cell_by_cell(student: Student, size: tuple[int
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stride_is_8_except_where_the_head_says_otherwise(name: str, sources: dict[str, Path]) -> None:
-    assert Student(shape_of(name, sources), DIMENSION).stride == STRIDES[name]
+    assert StudentNetwork(shape_of(name, sources), DIMENSION).stride == STRIDES[name]
 
 
-def test_gradients_reach_every_parameter(student: Student) -> None:
+def test_gradients_reach_every_parameter(student: StudentNetwork) -> None:
     features = student.train()(images())
     (features * torch.randn_like(features)).sum().backward()
     trained = {name: parameter for name, parameter in student.named_parameters() if parameter.requires_grad}
@@ -98,7 +98,7 @@ def test_gradients_reach_every_parameter(student: Student) -> None:
     assert [name for name in silent if not name.endswith("bias")] == []
 
 
-def test_only_what_nothing_reads_is_frozen(student: Student) -> None:
+def test_only_what_nothing_reads_is_frozen(student: StudentNetwork) -> None:
     """As the norm at the end of a Swin, which stands in front of a classifier."""
     frozen = {name for name, parameter in student.named_parameters() if not parameter.requires_grad}
     swin = {f"backbone.model.swin.layernorm.{kind}" for kind in ("weight", "bias")}
@@ -106,7 +106,7 @@ def test_only_what_nothing_reads_is_frozen(student: Student) -> None:
 
 
 @torch.no_grad()
-def test_images_in_a_batch_do_not_mix(student: Student) -> None:
+def test_images_in_a_batch_do_not_mix(student: StudentNetwork) -> None:
     pictures = images(65, 80, batch=3)
     together = student(pictures)
     alone = torch.cat([student(picture[None]) for picture in pictures])
@@ -117,39 +117,29 @@ def test_images_in_a_batch_do_not_mix(student: Student) -> None:
 
 @pytest.mark.usefixtures("threads")
 @torch.no_grad()
-def test_looking_twice_shows_the_same_and_changes_nothing(student: Student) -> None:
+def test_looking_twice_shows_the_same_and_changes_nothing(student: StudentNetwork) -> None:
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     first, second = student(images()), student.train(False)(images())
     assert torch.equal(first, second)
     assert all(torch.equal(tensor, before[name]) for name, tensor in student.state_dict().items())
 
 
-@pytest.mark.usefixtures("threads")
 @torch.no_grad()
-def test_a_saved_student_needs_nothing_else(student: Student, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student.save(tmp_path / "saved")
-    expected = student(images(65, 80))
-
+def test_the_state_dict_carries_a_student_over_without_its_source(
+    student: StudentNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a saved student looked for its source")
+        raise AssertionError("the student looked for its source")
 
     monkeypatch.setattr("lexiseg.networks.backbones.find", refuse)
-    loaded = Student.load(tmp_path / "saved")
-    assert not loaded.training
-    assert (loaded.shape, loaded.dimension, loaded.stride) == (student.shape, DIMENSION, student.stride)
-    assert torch.equal(loaded(images(65, 80)), expected)
-
-
-@torch.no_grad()
-def test_the_state_dict_alone_carries_a_student_over(student: Student) -> None:
     config = getattr(student.backbone, "config", None)
-    other = Student(student.shape, DIMENSION, source_config=config).eval()
+    other = StudentNetwork(student.shape, DIMENSION, source_config=config).eval()
     assert not torch.equal(other(images()), student(images()))
     other.load_state_dict(student.state_dict())
     torch.testing.assert_close(other(images()), student(images()), atol=1e-5, rtol=1e-5)
 
 
-def test_it_trains_in_half_precision_with_channels_last(student: Student) -> None:
+def test_it_trains_in_half_precision_with_channels_last(student: StudentNetwork) -> None:
     student.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.autocast("cpu", torch.bfloat16):
         features = student(images().to(memory_format=torch.channels_last))
@@ -157,7 +147,7 @@ def test_it_trains_in_half_precision_with_channels_last(student: Student) -> Non
     assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters() if p.requires_grad)
 
 
-def test_batch_norms_become_synchronised_ones_with_the_same_names(student: Student) -> None:
+def test_batch_norms_become_synchronised_ones_with_the_same_names(student: StudentNetwork) -> None:
     """What a run of many processes does to them."""
     names = set(student.state_dict())
     norms = sum(isinstance(module, nn.BatchNorm2d) for module in student.modules())
@@ -174,7 +164,7 @@ TRUNKS = {"rn50": 23_508_032 + 19_232, "rn101": 42_500_160 + 19_232}  # the deep
 @pytest.mark.parametrize("backbone", TRUNKS)
 def test_deeplab_v2_is_as_large_as_published(backbone: str) -> None:
     with torch.device("meta"):
-        student = Student(StudentShape("deeplabv2", backbone), 1024)
+        student = StudentNetwork(StudentShape("deeplabv2", backbone), 1024)
         features = student(torch.zeros(1, 3, 512, 512))
     expected = TRUNKS[backbone] + 4 * (9 * 2048 * 1024 + 2 * 1024)
     assert sum(parameter.numel() for parameter in student.parameters()) == expected
@@ -183,13 +173,13 @@ def test_deeplab_v2_is_as_large_as_published(backbone: str) -> None:
 
 def test_deeplab_v3_plus_ends_at_stride_4() -> None:
     with torch.device("meta"):
-        student = Student(StudentShape("deeplabv3plus", "rn50"), 1024).eval()
+        student = StudentNetwork(StudentShape("deeplabv3plus", "rn50"), 1024).eval()
         assert student(torch.zeros(1, 3, 480, 480)).shape == (1, 1024, 120, 120)
 
 
 def test_the_mini_student_is_small() -> None:
     with torch.device("meta"):
-        student = Student(StudentShape("mini", "mini"), 256)
+        student = StudentNetwork(StudentShape("mini", "mini"), 256)
     assert 1e6 < sum(parameter.numel() for parameter in student.parameters()) < 3.5e6
 
 
@@ -202,7 +192,7 @@ def test_a_resnets_backbone_is_filled_and_its_head_left_alone(tmp_path: Path) ->
     config = ResNetConfig(embedding_size=8, hidden_sizes=[32, 64, 128, 256], depths=[1, 1, 2, 2])
     model = half_precise(ResNetModel(config).eval())
     model.save_pretrained(tmp_path)
-    student = Student(StudentShape("fcn", "tiny", stem="v1", output_stride=32), DIMENSION).eval()
+    student = StudentNetwork(StudentShape("fcn", "tiny", stem="v1", output_stride=32), DIMENSION).eval()
     head = {name: tensor.clone() for name, tensor in student.head.state_dict().items()}
     student.load_pretrained(tmp_path)
     torch.testing.assert_close(student.backbone(images())[-1], model(images()).last_hidden_state, atol=1e-4, rtol=1e-4)
@@ -212,18 +202,18 @@ def test_a_resnets_backbone_is_filled_and_its_head_left_alone(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["clip/CLIP", "deeplabv2/clip:CLIP", "transformers/SWIN", "fcn/transformers:SWIN"])
 def test_a_source_fills_what_was_built_from_it(name: str, sources: dict[str, Path]) -> None:
-    one, other = (Student(shape_of(name, sources), DIMENSION) for _ in range(2))
+    one, other = (StudentNetwork(shape_of(name, sources), DIMENSION) for _ in range(2))
     one.load_pretrained()
     other.load_pretrained()
     ours, theirs = one.backbone.state_dict(), other.backbone.state_dict()
     assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
-    third = Student(shape_of(name, sources), DIMENSION).backbone.state_dict()
+    third = StudentNetwork(shape_of(name, sources), DIMENSION).backbone.state_dict()
     assert not all(torch.equal(tensor, third[key]) for key, tensor in ours.items())
 
 
 @torch.no_grad()
 def test_a_pyramid_over_a_resnet_of_clip_reads_its_maps_as_they_are(sources: dict[str, Path]) -> None:
-    student = Student(shape_of("transformers/clip:CLIP", sources), DIMENSION).eval()
+    student = StudentNetwork(shape_of("transformers/clip:CLIP", sources), DIMENSION).eval()
     student.load_pretrained()
     vision = Clip.load(sources["CLIP"]).vision
     found, expected = student.backbone(images()), vision.maps(images())[1:]  # type: ignore[union-attr,operator]
@@ -234,7 +224,7 @@ def test_a_pyramid_over_a_resnet_of_clip_reads_its_maps_as_they_are(sources: dic
 
 @torch.no_grad()
 def test_a_student_can_start_as_the_embedded_clip() -> None:
-    student = Student(StudentShape("clip", "asset:mini-clip"), 256).eval()
+    student = StudentNetwork(StudentShape("clip", "asset:mini-clip"), 256).eval()
     student.load_pretrained()
     clip = Clip.load("asset:mini-clip")
     weight = student.backbone.tower.projection.weight
@@ -245,7 +235,7 @@ def test_a_student_can_start_as_the_embedded_clip() -> None:
 @pytest.mark.parametrize("shape", [StudentShape("mini", "mini"), StudentShape("fcn", "tiny")])
 def test_a_network_without_published_weights_says_so(shape: StudentShape) -> None:
     with pytest.raises(WeightsError, match="no pretrained weights"):
-        Student(shape, DIMENSION).load_pretrained()
+        StudentNetwork(shape, DIMENSION).load_pretrained()
 
 
 # -- mistakes ----------------------------------------------------------------------------------------------------------
@@ -261,38 +251,22 @@ def test_a_network_without_published_weights_says_so(shape: StudentShape) -> Non
 )
 def test_an_unknown_backbone_is_answered_with_the_known_ones(shape: StudentShape, hint: str) -> None:
     with pytest.raises(UnknownName, match=hint):
-        Student(shape, DIMENSION)
+        StudentNetwork(shape, DIMENSION)
 
 
 def test_a_clip_of_another_width_than_the_words_is_refused() -> None:
     with pytest.raises(SettingError, match="256 channels, the teacher's words 512"):
-        Student(StudentShape("clip", "asset:mini-clip"), 512)
+        StudentNetwork(StudentShape("clip", "asset:mini-clip"), 512)
 
 
 def test_a_vit_has_no_early_map_for_deeplab_v3_plus() -> None:
     with pytest.raises(SettingError, match="one map"):
-        Student(StudentShape("deeplabv3plus", "clip:asset:mini-clip"), 256)
+        StudentNetwork(StudentShape("deeplabv3plus", "clip:asset:mini-clip"), 256)
 
 
 def test_a_source_that_is_nowhere_is_named() -> None:
     with pytest.raises(WeightsError, match=r"nothing at \./no-such-folder"):
-        Student(StudentShape("transformers", "./no-such-folder"), 256)
-
-
-def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
-    Student(StudentShape("mini", "tiny"), DIMENSION).save(tmp_path)
-    (tmp_path / "student.safetensors").write_bytes(b"cut short")
-    with pytest.raises(WeightsError, match="no whole student"):
-        Student.load(tmp_path)
-    (tmp_path / "student.json").write_text("{}")
-    with pytest.raises(WeightsError, match="no whole student"):
-        Student.load(tmp_path)
-
-
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        Student(StudentShape("mini", "tiny"), DIMENSION).save(tmp_path / "file")
+        StudentNetwork(StudentShape("transformers", "./no-such-folder"), 256)
 
 
 def test_settings_change_a_shape_by_name() -> None:

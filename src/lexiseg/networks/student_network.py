@@ -7,20 +7,13 @@ any backbone of transformers or tower of CLIP. Letters: B images, D dimension of
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from lexiseg import files, settings
-from lexiseg.encoders.weights import fit, read_json
 from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.networks.backbones import (
     ClipBackbone,
@@ -32,7 +25,7 @@ from lexiseg.networks.dilated_resnet import RESNETS, DilatedResNet, DilatedResNe
 from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, Head, PspHead, PyramidHead
 from lexiseg.networks.mini_trunk import MINIS, MiniTrunk
 
-__all__ = ["Student", "StudentShape"]
+__all__ = ["StudentNetwork", "StudentShape"]
 
 HEADS: Mapping[str, type[Head]] = {
     "deeplabv2": DeepLabV2Head,
@@ -44,7 +37,6 @@ HEADS: Mapping[str, type[Head]] = {
 }
 USUAL_WEIGHTS = {"rn50": "microsoft/resnet-50", "rn101": "microsoft/resnet-101"}  # ImageNet's, of the stem "v1"
 CLIP, TRANSFORMERS = "clip:", "transformers:"  # in front of a SOURCE
-SETTINGS_FILE, WEIGHTS_FILE = "student.json", "student.safetensors"
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class StudentShape:
     output_stride: Literal[8, 16, 32] = 8
 
 
-class Student(nn.Module):
+class StudentNetwork(nn.Module):
     """images [B, 3, H, W], normalised -> raw features [B, D, h, w], h = ceil(H / stride), for any H and W.
 
     Weights are random; `load_pretrained` fills the backbone. stride: pixels per cell. The features of DeepLab, PSPNet
@@ -90,30 +82,6 @@ class Student(nn.Module):
         self.stride: int = self.backbone.strides[level]
         for part in (self.head, self.backbone) if _is_own(self.backbone) else (self.head,):
             part.apply(_initialise)
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Student:
-        """What `save` wrote, in eval mode; needs nothing from elsewhere. Raises `WeightsError`."""
-        content = read_json(Path(folder) / SETTINGS_FILE)
-        try:
-            shape = settings.from_json(StudentShape, content["shape"])
-            student = cls(shape, int(content["dimension"]), source_config=content["source_config"])
-            tensors = load_file(Path(folder) / WEIGHTS_FILE)
-        except (KeyError, TypeError, OSError, SafetensorError) as error:
-            raise WeightsError(f"{folder} holds no whole student ({error}); copy the folder again") from error
-        fit(student, tensors, source=Path(folder) / WEIGHTS_FILE)
-        return student.eval()
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes student.json and student.safetensors. Raises `OutputError`."""
-        content = {
-            "shape": settings.to_json(self.shape),
-            "dimension": self.dimension,
-            "source_config": getattr(self.backbone, "config", None),
-        }
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        files.write_text(Path(folder) / SETTINGS_FILE, json.dumps(content, indent=2) + "\n")
-        files.write_bytes(Path(folder) / WEIGHTS_FILE, to_safetensors(tensors))
 
     def load_pretrained(self, weights: str | os.PathLike[str] | None = None, *, allow_pickle: bool = False) -> None:
         """Fills the backbone; call it before the student moves to a device or gets an optimiser.
