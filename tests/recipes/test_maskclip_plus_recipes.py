@@ -20,7 +20,9 @@ from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.mini.masked import read_masked
 from lexiseg.data.scenes import class_names, unseen_classes
 from lexiseg.errors import DataError, LexisegError, SettingError, UnknownName
+from lexiseg.evaluation.published import protocol
 from lexiseg.methods.student import Training
+from lexiseg.networks.student_network import StudentNetwork
 from lexiseg.recipes import maskclip_plus as recipes
 from lexiseg.training.optimiser import factor
 from lexiseg.training.recipe import Recipe
@@ -38,9 +40,10 @@ ZERO_SHOT = {"VOC_15_5": 20_000, "CONTEXT_50_10": 40_000, "COCO_STUFF_156_15": 8
 @pytest.mark.parametrize(("name", "steps"), [*ANNOTATION_FREE.items(), *ZERO_SHOT.items()])
 def test_the_papers_recipes_have_its_words_and_schedule(name: str, steps: int) -> None:
     recipe = ALL[name]
-    benchmark = catalog.get("benchmarks", recipe.data.benchmark).BENCHMARK.vocabulary()
+    asked = protocol("student", recipe.data.benchmark, "maskclip_plus")
+    benchmark = catalog.get("benchmarks", recipe.data.benchmark).BENCHMARK.vocabulary(asked.wording)
     vocabulary = recipe.config.vocabulary()
-    assert vocabulary.words == benchmark.words
+    assert vocabulary.words == benchmark.words  # what it learns is what it is asked
     assert (recipe.steps, recipe.batch_size) == (steps, 16)
     rate = 0.004 if name == "CONTEXT_50_10" else 0.01
     for done in (0, steps // 3, steps - 1):  # the formula of maskclip_plus.md §3.6
@@ -62,6 +65,32 @@ def test_the_unseen_classes_are_the_ids_of_the_spec() -> None:
     assert places["CONTEXT_50_10"] == {number - 1 for number in (20, 34, 49, 15, 8, 25, 7, 55, 32, 1)}
     coco = {19, 23, 28, 29, 36, 51, 76, 88, 94, 112, 133, 136, 137, 157, 160}
     assert places["COCO_STUFF_156_15"] == coco
+
+
+def test_words_are_the_authors_and_not_the_data_sets() -> None:
+    """docs/papers/maskclip.md §2.9."""
+    voc = ALL["VOC_15_5"]
+    renamed = {"airplane", "dining table", "potted plant", "tv monitor"}
+    assert renamed <= set(voc.config.vocabulary().queries)
+    assert set(voc.objective.unseen) == {"potted plant", "sheep", "sofa", "train", "tv monitor"}
+    stuff = ALL["COCO_STUFF171"].config.vocabulary().queries
+    assert {"brick wall", "wood floor", "structural"} <= set(stuff)
+    assert not any("-" in word for word in stuff)
+    for name in ("RELEASED", "RELEASED_VOC_15_5"):
+        other = {"RELEASED": "CONTEXT59", "RELEASED_VOC_15_5": "VOC_15_5"}[name]
+        assert ALL[name].config.words == ALL[other].config.words
+
+
+def test_photographs_of_the_web_have_the_seven_classes_of_the_authors() -> None:
+    vocabulary = ALL["WEB"].config.vocabulary()
+    assert vocabulary.names == ("batman", "joker", "building", "ground", "grass", "tree", "sky")
+    assert not vocabulary.background
+
+
+def test_a_backbone_without_a_source_asks_for_one() -> None:
+    shape = ALL["FROM_RESNET"].config.student
+    with pytest.raises(SettingError, match=r"names no model; give one, for example student\.backbone=clip:FOLDER"):
+        StudentNetwork(shape, 256)
 
 
 def test_released_recipes_have_the_quirks_of_the_code() -> None:

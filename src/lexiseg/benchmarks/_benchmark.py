@@ -67,10 +67,13 @@ class Benchmark:
         """`open` below, for callers that have the benchmark from the catalog."""
         return open(self.name, root, **choices)
 
-    def vocabulary(self) -> Vocabulary:
-        """The classes and their words, known without any data; not for releases that bring their own classes."""
+    def vocabulary(self, wording: str | None = None) -> Vocabulary:
+        """The classes and their words, known without any data; not for releases that bring their own classes.
+
+        wording: as in `open`. Raises `UnknownName` for one that there is not.
+        """
         assert self.classes is not None, f"{self.name} has its classes from its data"
-        return _vocabulary(_classes.classes(self.classes, self.wording), self.unseen)
+        return _vocabulary(_classes.classes(self.classes, self.wording if wording is None else wording), self.unseen)
 
     def chosen(self, options: Mapping[str, str]) -> Benchmark:
         """With the options applied; raises `UnknownName` for an option or choice that does not exist."""

@@ -133,6 +133,8 @@ def _initialise(module: nn.Module) -> None:
 
 def _backbone(shape: StudentShape, config: Mapping[str, Any] | None) -> Any:
     network, name, stride = shape.network, shape.backbone, shape.output_stride
+    if not name.removeprefix(CLIP).removeprefix(TRANSFORMERS):
+        raise SettingError(f"the backbone {name!r} names no model; give one, for example student.backbone=clip:FOLDER")
     if network == "mini":
         if name not in MINIS:
             raise UnknownName("backbone of the network 'mini'", name, MINIS)

@@ -11,7 +11,7 @@ from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.opening import Opening, Workers
 from lexiseg.errors import SettingError
 
-__all__ = ["BenchmarkData"]
+__all__ = ["BenchmarkData", "Labels"]
 
 _ONE_WORKER = Workers(number=1)
 
