@@ -25,6 +25,7 @@ __all__ = [
     "check",
     "describe",
     "differences",
+    "knows",
 ]
 
 
@@ -187,12 +188,19 @@ def change(stage: AnyStage, changes: Mapping[str, Any]) -> AnyStage:
     for "objective.guided". Raises `UnknownName` and `SettingError` as `lexiseg.settings.change` does, and
     `SettingError` for a name that two of them have.
     """
-    for key, value in changes.items():
-        full = _full_key(stage, key)
-        if full.startswith("config."):
-            stage = _with_config(stage)
-        stage = settings.change(stage, {full: value})
-    return stage
+    full = {_full_key(stage, key): value for key, value in changes.items()}
+    if any(key.startswith("config.") for key in full):
+        stage = _with_config(stage)
+    return settings.change(stage, full)
+
+
+def knows(stage: Stage, key: str) -> bool:
+    """Whether `change` would find a setting; raises `SettingError` for a name that two parts have."""
+    try:
+        _full_key(stage, key)
+    except UnknownName:
+        return False
+    return True
 
 
 def check(recipe: Recipe, *, world: int = 1, contrastive: bool = True) -> None:

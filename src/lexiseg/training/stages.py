@@ -86,7 +86,7 @@ def resolve(stages: Sequence[Stage], number: int, out: Path) -> Stage:
         if not place.is_dir():
             raise CheckpointError(f"{key}={SIGN}{name} is not in {place}; that stage has to be run again")
         changes[key] = str(place)
-    return settings.change(stages[number], changes)
+    return settings.change(stages[number], changes) if changes else stages[number]
 
 
 def change(stages: Sequence[Stage], changes: Mapping[str, Any]) -> tuple[Stage, ...]:
@@ -94,18 +94,23 @@ def change(stages: Sequence[Stage], changes: Mapping[str, Any]) -> tuple[Stage, 
 
     Raises as `recipe.change` does where no stage has the setting.
     """
-    changed = list(stages)
-    names = [name_of(stages, number) for number in range(len(stages))]
+    own: list[dict[str, Any]] = [{} for _ in stages]
     for key, value in changes.items():
-        name, _, rest = key.removeprefix(SIGN).partition(".")
-        if not key.startswith(SIGN):
-            changed = _change_all(changed, key, value)
-        elif name in names:
-            at = names.index(name)
-            changed[at] = recipes.change(changed[at], {rest: value})
-        else:
-            raise UnknownName("stage", name, names)
-    return tuple(changed)
+        for number, name in _places(stages, key):
+            own[number][name] = value
+    return tuple(recipes.change(stage, changed) for stage, changed in zip(stages, own, strict=True))
+
+
+def _places(stages: Sequence[Stage], key: str) -> list[tuple[int, str]]:
+    """The stages that a change is for, and the key in them; the last one where no stage knows it, which says so."""
+    if not key.startswith(SIGN):
+        found = [(number, key) for number, stage in enumerate(stages) if recipes.knows(stage, key)]
+        return found or [(len(stages) - 1, key)]
+    name, _, rest = key.removeprefix(SIGN).partition(".")
+    names = [name_of(stages, number) for number in range(len(stages))]
+    if name not in names:
+        raise UnknownName("stage", name, names)
+    return [(names.index(name), rest)]
 
 
 def hand_over(carried: Mapping[str, Tensor], objective: nn.Module) -> None:
@@ -125,19 +130,6 @@ def hand_over(carried: Mapping[str, Tensor], objective: nn.Module) -> None:
         own[name].copy_(carried[name])
     if carried and (fresh := sorted(own.keys() - carried.keys())):
         _logger.info("%d weights are new in this stage: %s", len(fresh), ", ".join(fresh[:5]))
-
-
-def _change_all(stages: Sequence[Stage], key: str, value: Any) -> list[Stage]:
-    changed, refused = [], []
-    for stage in stages:
-        try:
-            changed.append(recipes.change(stage, {key: value}))
-        except UnknownName as error:
-            changed.append(stage)
-            refused.append(error)
-    if len(refused) == len(stages):
-        raise refused[-1]
-    return changed
 
 
 def _references(stage: Stage) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,7 @@ def test_pictures_are_found_as_segment_finds_them(photos, tmp_path, caplog):
     (photos / "0/0.png").rename(photos / "0/0.Png")
     (photos / "more").symlink_to(tmp_path / "photos" / "1")
     (photos / "raw.cr2").touch()
+    (photos / "0/2.txt").write_text("two")
     (photos / ".hidden.png").write_bytes(jpeg())
     pairs = open_pairs(photos)
     assert [pairs.key(index) for index in range(sum(pairs.blocks))] == ["0/0.Png", "0/2.png", "1/1.png", "1/3.png"]
