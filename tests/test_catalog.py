@@ -176,3 +176,10 @@ def test_a_shelf_lists_its_files_but_those_with_an_underscore(shelf_name: str) -
 def test_what_is_not_on_a_shelf_is_an_unknown_name_of_its_kind() -> None:
     with pytest.raises(UnknownName, match="no benchmark is called 'voc12'"):
         catalog.get("benchmarks", "voc12")
+
+
+def test_a_system_that_is_a_set_of_recipes_names_its_method(shelf: dict[str, Any]) -> None:
+    shelf["maskclip"].SYSTEMS = ("maskclip_plus",)
+    assert loaded("maskclip_plus/tiny") == loaded("maskclip/tiny")
+    with pytest.raises(UnknownName, match="maskclip/mini"):
+        catalog.resolve("maskclip_plus/mimi")

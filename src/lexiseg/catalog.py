@@ -7,6 +7,7 @@ A method's file offers
     Config                      a frozen dataclass
     traits(config)              the `Traits` of a Config, before anything is loaded
     VARIANTS                    name -> Variant
+    SYSTEMS                     names of systems that are recipes of it, if any: they name the method too
     PRESETS                     name -> settings, for the differences between paper, released code and what is right
     load(variant)               the `Segmenter` of a Variant, whose weights may be a hub id, a folder, a file or None
     save(segmenter, folder)     writes what `load` reads back
@@ -136,6 +137,7 @@ def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleTy
     if name and (Path(name) / DESCRIPTION).is_file():
         return _read_description(Path(name))
     method, _, variant = name.partition("/")
+    method = _methods_of_systems().get(method, method)
     if method not in names("methods"):
         if name and (Path(name).is_dir() or name.startswith((".", os.sep))):
             raise WeightsError(
@@ -152,6 +154,11 @@ def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleTy
     if variant not in module.VARIANTS:
         raise UnknownName("model", name, [f"{method}/{other}" for other in module.VARIANTS])
     return module, module.VARIANTS[variant]
+
+
+def _methods_of_systems() -> dict[str, str]:
+    """The method of each system that is a set of recipes of it, by the system's name (SYSTEMS of a method's file)."""
+    return {system: method for method in names("methods") for system in getattr(get("methods", method), "SYSTEMS", ())}
 
 
 def _read_description(folder: Path) -> tuple[ModuleType, Variant]:

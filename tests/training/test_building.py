@@ -106,7 +106,7 @@ class Worded:
 
 def warned(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
     caplog.clear()
-    build(toy.recipe(model="lesson/big", config=Worded(words), teacher="lesson/big"))
+    build(recipe(config=Worded(words), teacher="lesson/big"))
     return caplog.messages
 
 

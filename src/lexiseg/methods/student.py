@@ -76,7 +76,7 @@ from lexiseg.segmenter import (
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.words.text import looks_like_a_file
 
-__all__ = ["PRESETS", "VARIANTS", "Config", "Seedling", "Student", "Training", "load", "save", "traits"]
+__all__ = ["PRESETS", "SYSTEMS", "VARIANTS", "Config", "Seedling", "Student", "Training", "load", "save", "traits"]
 
 _logger = logging.getLogger(__name__)
 
@@ -396,6 +396,8 @@ _TINY = Inference(short_side=64, templates="single")
 def _paper(network: Literal["deeplabv2", "deeplabv3plus", "pspnet"], backbone: str, about: str) -> Variant:
     return Variant(Config(StudentShape(network, backbone)), UNTRAINED + about, _LARGE, f"{about}; to be trained")
 
+
+SYSTEMS = ("maskclip_plus",)  # systems that are recipes of this method: `maskclip_plus/mini` is `student/mini`
 
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(Config(), "asset:student-mini", _SMALL, "a small fast student of maskclip/mini for 22 words"),
