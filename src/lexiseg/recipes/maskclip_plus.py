@@ -162,12 +162,12 @@ def _vocabulary(benchmark: str) -> Vocabulary:
 
 
 def _words(benchmark: str) -> tuple[str, ...]:
-    return tuple("|".join(each) for each in _vocabulary(benchmark).words)
+    return _vocabulary(benchmark).as_texts()
 
 
 def _unseen(benchmark: str) -> tuple[str, ...]:
     vocabulary = _vocabulary(benchmark)
-    return tuple(words[0] for words, seen in zip(vocabulary.words, vocabulary.seen or (), strict=True) if not seen)
+    return tuple(name for name, seen in zip(vocabulary.names, vocabulary.seen or (), strict=True) if not seen)
 
 
 _CONTEXT = replace(MASKCLIP_PLUS, crop=(480, 480), scale=(520, 520))
