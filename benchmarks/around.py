@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def forwards(model: Model, size: int, dtype: torch.dtype, repeats: int) -> dict[str, Summary]:
-    segmenter: Any = stand_in.load(model)[0]
+    segmenter: Any = stand_in.load(model).segmenter
     segmenter.eval().to(dtype)
     images = torch.from_numpy(bench.photograph(size)).permute(2, 0, 1)[None]
     normalised = pixels.normalise(images, segmenter.config.statistics, dtype)

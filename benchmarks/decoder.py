@@ -148,7 +148,7 @@ def smooth(noise: Tensor, cells: int) -> Tensor:
 @torch.inference_mode()
 def real(classes: int, size: int) -> DenseLogits:
     """The embedded model has patches of 8 pixels: at half the size its grid is that of patches of 16."""
-    segmenter: Any = stand_in.load(Model("maskclip/mini"))[0]
+    segmenter: Any = stand_in.load(Model("maskclip/mini", dtype="fp32")).segmenter
     images = torch.from_numpy(bench.photograph(size // 2)).permute(2, 0, 1)[None]
     classifier = segmenter.embed_text(bench.words(classes), ["a photo of a {}."])
     logits: DenseLogits = segmenter.classify(segmenter.embed_image(images), classifier)

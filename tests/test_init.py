@@ -51,6 +51,20 @@ def test_the_promise_is_sorted_and_says_nothing_twice() -> None:
     assert {"load", "Vocabulary", "Segmentation", "LexisegError", "__version__"} <= set(lexiseg.__all__)
 
 
+def test_every_error_is_there_to_be_caught() -> None:
+    from lexiseg import errors
+
+    kinds = [name for name in errors.__all__ if name != "nearest"]
+    assert kinds
+    for name in kinds:
+        assert name in lexiseg.__all__
+        assert getattr(lexiseg, name) is getattr(errors, name)
+
+
+def test_completion_offers_promised_names_alone() -> None:
+    assert set(dir(lexiseg)) == set(lexiseg.__all__)
+
+
 def test_an_attribute_that_does_not_exist_is_an_attribute_error_that_lists_the_names() -> None:
     with pytest.raises(AttributeError, match=r"'lexiseg' has no attribute 'Vocabluary'.*Vocabulary"):
         lexiseg.Vocabluary  # noqa: B018

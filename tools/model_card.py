@@ -50,7 +50,7 @@ from lexiseg.data.mini.sheets import read_sheets
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.weights import find
 from lexiseg.evaluation.evaluate import evaluate
-from lexiseg.evaluation.facts import weights_digest
+from lexiseg.inference.fingerprint import weights_digest
 from lexiseg.inference.predictor import Predictor, load
 from lexiseg.layers import pixels
 from lexiseg.methods.maskclip import VARIANTS

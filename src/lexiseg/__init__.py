@@ -12,7 +12,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lexiseg.errors import LexisegError
+from lexiseg.errors import (
+    BadSample,
+    CheckpointError,
+    DataError,
+    ImageError,
+    LexisegError,
+    MissingDependency,
+    OutputError,
+    SettingError,
+    TrainingError,
+    UnknownName,
+    VocabularyError,
+    WeightsError,
+)
 
 if TYPE_CHECKING:
     from lexiseg.evaluation.evaluate import evaluate as evaluate
@@ -45,7 +58,22 @@ _HOMES = {
     "train": "lexiseg.training.train",
 }
 
-__all__ = ["LexisegError", "__version__", *sorted(_HOMES)]
+__all__ = [
+    "BadSample",
+    "CheckpointError",
+    "DataError",
+    "ImageError",
+    "LexisegError",
+    "MissingDependency",
+    "OutputError",
+    "SettingError",
+    "TrainingError",
+    "UnknownName",
+    "VocabularyError",
+    "WeightsError",
+    "__version__",
+    *sorted(_HOMES),
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -57,4 +85,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -13,7 +13,6 @@ A method's file offers
     save(segmenter, folder)     writes what `load` reads back
     Training                    what the method's recipes minimise, for methods that train: a frozen dataclass whose
                                 `build(segmenter, teacher=...)` gives model and losses
-    CLASSIFY_SETTINGS           fields of Config that `classify` alone reads: a sweep over them embeds once
 """
 
 from __future__ import annotations
@@ -29,11 +28,13 @@ from types import ModuleType
 from typing import Any
 
 from lexiseg import files, settings
-from lexiseg.errors import UnknownName, WeightsError
+from lexiseg.encoders.weights import find
+from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Segmenter, Variant, one_input_size
 
 __all__ = ["describe", "get", "load", "models", "names", "resolve", "save"]
 
+BESIDE = ("README.md", "concepts.json", "familiar.json")  # the card, and which words the weights know
 DESCRIPTION = "lexiseg.json"  # in a folder of weights: which method, config and inference they belong to
 _KINDS = {
     "methods": "model",
@@ -98,6 +99,8 @@ def resolve(
     """What `load` would load: the method's module and the `Variant` with weights, preset and changes applied."""
     module, variant = _find(model, own_weights=weights is not None)
     if weights is not None:
+        if not isinstance(weights, (str, os.PathLike)):
+            raise SettingError(f"weights are a hub id, a folder or a file; got {weights!r}")
         variant = dataclasses.replace(variant, weights=os.fspath(weights))
     presets: Mapping[str, Mapping[str, Any]] = getattr(module, "PRESETS", {})
     if preset is not None:
@@ -108,13 +111,21 @@ def resolve(
 
 
 def save(
-    segmenter: Segmenter[Any, Any], folder: str | os.PathLike[str], *, method: str, inference: Inference, **facts: Any
+    segmenter: Segmenter[Any, Any],
+    folder: str | os.PathLike[str],
+    *,
+    method: str,
+    inference: Inference,
+    source: str | os.PathLike[str] | None = None,
+    **facts: Any,
 ) -> None:
     """Writes a folder that `load` and `--model FOLDER` read: weights, tokenizer and `lexiseg.json`.
 
+    source: the weights that it was loaded from; the card and the words it knows are copied from beside them.
     facts: more JSON values to keep beside them (the recipe, scores ...).
     """
     get("methods", method).save(segmenter, folder)
+    _copy_beside(source, Path(folder))
     describe(folder, method, segmenter.config, inference, **facts)
 
 
@@ -132,7 +143,18 @@ def describe(folder: str | os.PathLike[str], method: str, config: Any, inference
     files.write_text(Path(folder) / DESCRIPTION, json.dumps(content, indent=2) + "\n")
 
 
+def _copy_beside(source: str | os.PathLike[str] | None, folder: Path) -> None:
+    if source is None:
+        return
+    place = find(source)
+    for name in BESIDE:
+        if place.is_dir() and (place / name).is_file():
+            files.write_bytes(folder / name, (place / name).read_bytes())
+
+
 def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleType, Variant]:
+    if not isinstance(model, (str, os.PathLike)):
+        raise SettingError(f"a model is named by a text such as 'maskclip/mini', or is a folder; got {model!r}")
     name = os.fspath(model)
     if name and (Path(name) / DESCRIPTION).is_file():
         return _read_description(Path(name))

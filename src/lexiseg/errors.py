@@ -46,23 +46,23 @@ class LexisegError(Exception):
 
 
 class VocabularyError(LexisegError, ValueError):
-    pass
+    """Words or classes that cannot be used."""
 
 
 class SettingError(LexisegError, ValueError):
-    pass
+    """A setting with the wrong type or value."""
 
 
 class ImageError(LexisegError, ValueError):
-    pass
+    """A photograph that cannot be read."""
 
 
 class WeightsError(LexisegError):
-    pass
+    """Weights that are missing, incomplete or unsafe."""
 
 
 class DataError(LexisegError):
-    pass
+    """A data set that is missing, incomplete or malformed."""
 
 
 class BadSample(DataError):
@@ -74,15 +74,15 @@ class BadSample(DataError):
 
 
 class OutputError(LexisegError, OSError):
-    pass
+    """A result that cannot be written, or that exists already."""
 
 
 class CheckpointError(LexisegError):
-    pass
+    """A training run that cannot be saved or resumed."""
 
 
 class TrainingError(LexisegError):
-    pass
+    """A training run that had to stop."""
 
 
 class MethodError(LexisegError, TypeError):

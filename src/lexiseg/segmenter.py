@@ -49,12 +49,15 @@ class Traits:
     background: "own" where `classify` adds a background channel by a rule of the method's own.
     reads_seen: `embed_text` reads `Vocabulary.seen`.
     regions: the embedding has masks without words.
+    classify_settings: fields of the Config that `embed_text` and `classify` alone read, at every call: a sweep over
+        them embeds each photograph once.
     """
 
     whole_image: bool = False
     background: Literal["none", "own"] = "none"
     reads_seen: bool = False
     regions: bool = False
+    classify_settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lexiseg.encoders import weights
-from lexiseg.encoders.weights import Origin, find, fit, load_pickle, read_folder, read_json, share
+from lexiseg.encoders.weights import Origin, find, fit, load_pickle, portable, read_folder, read_json, share
 from lexiseg.errors import UnknownName, WeightsError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
@@ -297,3 +297,27 @@ def test_a_snapshot_without_weights_is_not_enough(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(WeightsError, match="offline"):
         find("someone/clip")
     assert find("someone/clip", allow_pickle=True)
+
+
+def test_numbers_that_half_precision_holds_are_stored_in_it_and_others_are_not() -> None:
+    exact = torch.tensor([1.5, -0.25, 0.0])
+    given = {
+        "fp16": exact,
+        "bf16": torch.tensor([2.0**-100, 3.0]),  # too small for fp16
+        "fp32": torch.tensor([1.0, 1 + 2**-20]),
+        "double": exact.double(),
+        "count": torch.tensor(3),
+        "nan": torch.tensor([float("nan")]),
+    }
+    stored = portable(given)
+    kinds = {name: tensor.dtype for name, tensor in stored.items()}
+    assert kinds == {
+        "fp16": torch.float16,
+        "bf16": torch.bfloat16,
+        "fp32": torch.float32,
+        "double": torch.float64,
+        "count": torch.int64,
+        "nan": torch.float32,
+    }
+    for name in ("fp16", "bf16", "fp32"):
+        assert torch.equal(stored[name].float(), given[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import types
 
@@ -18,7 +19,7 @@ from lexiseg.inference.predictor import Predictor, load
 from lexiseg.segmenter import Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
-from .fakes import PLAIN, WORDS, Colours, Masks, Uncut, agreement, flag, predictor, truth
+from .fakes import PLAIN, WORDS, Colours, Config, Masks, Uncut, agreement, flag, predictor, truth
 
 
 @pytest.mark.parametrize("segmenter", [Colours, Uncut, Masks])
@@ -135,8 +136,40 @@ def test_12_bits_in_a_wider_array_are_labelled_as_8_are():
 
 def test_nothing_in_nothing_out():
     assert list(predictor().segment_many([], WORDS)) == []
-    with pytest.raises(SettingError, match="batch_size=0"):
-        list(predictor().segment_many([flag()], WORDS, batch_size=0))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "2", None])
+def test_a_batch_size_that_is_none_is_refused_at_once(batch_size):
+    with pytest.raises(SettingError, match=rf"batch_size must be a whole number of 1 or more, got {batch_size!r}"):
+        predictor().segment_many([flag()], WORDS, batch_size=batch_size)
+
+
+def test_a_folder_or_one_path_are_photographs_too(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name in ("a.png", "inner/b.jpg"):
+        Image.fromarray(flag()).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no photograph")
+    model = predictor()
+    for folder in (tmp_path, str(tmp_path)):
+        assert len(list(model.segment_many(folder, WORDS))) == 2
+    for one in (tmp_path / "a.png", str(tmp_path / "a.png"), flag(), Image.fromarray(flag())):
+        (result,) = model.segment_many(one, WORDS)
+        assert agreement(result.labels, truth()) > 0.93
+    with (tmp_path / "a.png").open("rb") as file:
+        assert len(list(model.segment_many(file, WORDS))) == 1
+    assert len(list(model.segment_many((tmp_path / "a.png").read_bytes(), WORDS))) == 1
+    assert len(list(model.segment_many(np.stack([flag()] * 3), WORDS))) == 3
+    for nothing in (5, None):
+        with pytest.raises(ImageError, match="give a folder"):
+            model.segment_many(nothing, WORDS)
+    with pytest.raises(ImageError, match="nowhere"):
+        model.segment_many(tmp_path / "nowhere", WORDS)
+
+
+def test_a_file_that_was_opened_as_text_is_refused(tmp_path):
+    Image.fromarray(flag()).save(tmp_path / "a.jpg")
+    with (tmp_path / "a.jpg").open() as file, pytest.raises(ImageError, match=r"opened as text.*'rb'"):
+        predictor().segment(file, WORDS)
 
 
 def test_words_change_without_looking_again():
@@ -230,8 +263,62 @@ def test_a_threshold_leaves_doubtful_pixels_unlabelled():
     assert (doubtful.labels[:16, 26:36] == 255).all()  # green, as far from red as from blue
     assert (doubtful.labels[:, :16] == 0).all()
     assert (model.segment(flag(), "red, blue", threshold=0).labels != 255).all()
-    with pytest.raises(SettingError, match="threshold=2"):
+    with pytest.raises(SettingError, match="threshold must be a number from 0 to 1, got 2"):
         model.segment(flag(), WORDS, threshold=2)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", True, float("nan"), -1, [0.5]])
+def test_a_threshold_that_is_not_a_posterior_is_refused(threshold):
+    with pytest.raises(SettingError, match="threshold must be a number from 0 to 1, got"):
+        predictor().segment(flag(), WORDS, threshold=threshold)
+
+
+def test_what_another_model_has_embedded_is_refused_by_the_names_of_both():
+    class Blurred(Colours):
+        pass
+
+    seen = predictor().embed(flag())
+    other = Predictor(Blurred(), PLAIN, name="blurred", device="cpu", dtype="fp32")
+    with pytest.raises(SettingError, match=r"embedded by colours and cannot be classified by blurred; embed it with"):
+        other.classify(seen, WORDS)
+    trained = Colours()
+    trained.gain.data[0] = 0.5
+    for same_name in (predictor(trained), predictor(Colours(Config(scale=2)))):
+        with pytest.raises(SettingError, match="colours with other weights or settings and cannot"):
+            same_name.classify(seen, WORDS)
+    with pytest.raises(SettingError, match="got a str; call segment"):
+        other.classify("a.jpg", WORDS)
+
+
+def test_the_same_model_loaded_again_or_in_another_precision_classifies_what_was_embedded():
+    seen = pickle.loads(pickle.dumps(predictor().embed(flag())))
+    for dtype in ("fp32", "bf16"):
+        again = pickle.loads(pickle.dumps(predictor(dtype=dtype)))
+        assert agreement(again.classify(seen, WORDS).labels, truth()) > 0.93
+
+
+def test_settings_that_embeddings_do_not_depend_on_may_differ():
+    class Late(Colours):
+        traits = Traits(classify_settings=("scale",))
+
+    seen = predictor(Late()).embed(flag())
+    assert agreement(predictor(Late(Config(scale=20)), window=16).classify(seen, WORDS).labels, truth()) > 0.93
+
+
+def test_a_question_is_put_to_any_number_of_pictures():
+    segmenter = Colours()
+    model = predictor(segmenter, background_threshold=0.9)
+    question = model.ask("red, blue", background="green", threshold=0)
+    for picture in (flag(), flag(30, 40)):
+        direct = model.segment(picture, "red, blue", background="green", threshold=0)
+        answer = question.answer(model.embed(picture))
+        assert np.array_equal(answer.labels, direct.labels)
+        assert answer.settings == direct.settings
+    assert len(segmenter.texts) == 1
+    known = model.embed_text(WORDS)
+    few = model.ask(WORDS, classifier=known, scores=False).label(model.embed(flag()))
+    assert few.scores is None
+    assert len(segmenter.texts) == 2
 
 
 def test_more_than_255_classes_widen_the_label_map():
@@ -283,12 +370,12 @@ def shelf(monkeypatch):
     module = types.ModuleType("lexiseg.methods.colours")
     seen = {}
 
-    def fake_load(model, **given):
+    def fake_resolve(model, **given):
         seen.update(given, model=model)
-        return Colours(), PLAIN
+        return module, Variant(None, None, PLAIN)
 
-    monkeypatch.setattr(catalog, "load", fake_load)
-    monkeypatch.setattr(catalog, "resolve", lambda *_, **__: (module, Variant(None, None, PLAIN)))
+    module.load = lambda variant: Colours()
+    monkeypatch.setattr(catalog, "resolve", fake_resolve)
     monkeypatch.setitem(sys.modules, "lexiseg.methods.colours", module)
     return seen
 
@@ -300,6 +387,14 @@ def test_load_hands_settings_on_and_remembers_them(shelf):
     assert model.settings["preset"] == "paper"
     assert model.settings["weights"] == "w"
     assert model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("wrong", [None, 5, Colours])
+def test_a_model_is_named_by_a_text_or_a_folder(wrong):
+    with pytest.raises(SettingError, match="a model is named by a text such as 'maskclip/mini'"):
+        load(wrong)
+    with pytest.raises(SettingError, match="weights are a hub id, a folder or a file"):
+        load("maskclip/custom", weights=5)
 
 
 def test_wrong_devices_and_precisions_are_said_before_anything_is_loaded(shelf):

@@ -23,7 +23,7 @@ from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from lexiseg.methods import maskclip
 from lexiseg.methods.maskclip import Config, MaskClip, MaskClipEmbedding
-from lexiseg.segmenter import TextClassifier, Traits, Variant
+from lexiseg.segmenter import TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 
 VIT, RESNET = official_clip.vit_weights(), official_clip.resnet_weights()
@@ -322,9 +322,9 @@ def test_refinements_do_not_mix_the_images_of_a_batch() -> None:
 
 
 def test_only_refinements_need_the_whole_image() -> None:
-    assert maskclip.traits(Config()) == Traits()
+    assert not maskclip.traits(Config()).whole_image
     for name in ("key_smoothing", "prompt_denoising"):
-        assert maskclip.traits(Config(**{name: True})) == Traits(whole_image=True)  # type: ignore[arg-type]
+        assert maskclip.traits(Config(**{name: True})).whole_image  # type: ignore[arg-type]
 
 
 # --- settings, weights, files

@@ -34,7 +34,7 @@ from lexiseg.methods.simseg import (
     similarity,
     word_masks,
 )
-from lexiseg.segmenter import TextClassifier, Traits
+from lexiseg.segmenter import TextClassifier
 from lexiseg.vocabulary import Vocabulary
 
 SINGLE = ["a photo of a {}."]
@@ -182,7 +182,7 @@ def test_settings_that_sweeps_leave_to_the_end_change_nothing_in_an_embedding() 
     plain = tiny()
     changes: dict[str, Any] = {"text_k": 3, "text_k_of": "batch", "text_length": 9, "ranked_classes": 3}
     changes |= {"most_classes": 2, "deviations": 0.0, "background_prompt": None, "binarise": "otsu", "closing": 3}
-    assert set(changes) == set(simseg.CLASSIFY_SETTINGS)
+    assert set(changes) == set(plain.traits.classify_settings)
     one, other = plain.embed_image(images), tiny(**changes).embed_image(images)
     for name in ("features", "colours", "image"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=0, rtol=0)
@@ -249,7 +249,7 @@ def test_the_dense_rule_is_the_softmax_over_cosines() -> None:
         embedding, classifier = model.embed_image(pictures(1, 64, 64)), model.embed_text(words, ["{}"])
         result = model.classify(embedding, classifier)
     assert not result.background
-    assert model.traits == Traits()
+    assert (model.traits.whole_image, model.traits.background) == (False, "none")
     torch.testing.assert_close(result.logits, similarity(embedding, classifier) / 0.02)
 
 

@@ -8,7 +8,6 @@ import torch
 
 from lexiseg import catalog
 from lexiseg.evaluation.subject import Model
-from lexiseg.inference.predictor import Predictor
 from lexiseg.segmenter import DenseLogits, MaskScores
 from lexiseg.speed import stand_in
 from lexiseg.speed.bench import photograph
@@ -27,11 +26,10 @@ WORDS = Vocabulary("cat, dog, sky, a car, grass")
     ],
 )
 def test_labels_are_the_predictors(model: str, changes: dict[str, str]) -> None:
-    segmenter, inference = stand_in.load(Model(model, changes={"templates": "single", **changes}))
-    predictor = Predictor(segmenter, inference, name=model, dtype="fp32")
+    predictor = stand_in.load(Model(model, dtype="fp32", changes={"templates": "single", **changes}))
     image = photograph(96)
     classifier = predictor.embed_text(WORDS)
-    labels = Peer(segmenter, classifier, inference, dtype=torch.float32).label(image)
+    labels = Peer(predictor.segmenter, classifier, predictor.inference, dtype=torch.float32).label(image)
     ours = predictor.segment(image, WORDS).labels.astype(int)
     unlabelled = ours == 255  # by a method's own rule, whose channel comes after the classes
     assert np.mean(np.where(unlabelled, len(WORDS), ours) == labels) > 0.99

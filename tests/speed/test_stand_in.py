@@ -43,16 +43,16 @@ def test_every_published_variant_has_a_shape() -> None:
 
 def test_random_words_are_unit_vectors_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(stand_in.SHAPES, "openai/clip-vit-base-patch16", TINY_VIT)
-    segmenter, inference = stand_in.load(Model("maskclip/vit-b16", changes={"short_side": 64}))
-    classifier = segmenter.embed_text(Vocabulary("a, b, c"), ["{}"])
+    model = stand_in.load(Model("maskclip/vit-b16", changes={"short_side": 64}))
+    classifier = model.segmenter.embed_text(Vocabulary("a, b, c"), ["{}"])
     assert torch.allclose(classifier.weight.norm(dim=1), torch.ones(3), atol=1e-5)
     assert (classifier.weight @ classifier.weight.T).fill_diagonal_(0).abs().max() < 0.9
     assert classifier.scale == pytest.approx(100, rel=0.01)
-    assert inference.short_side == 64
+    assert model.inference.short_side == 64
 
 
 def test_embedded_weights_are_used_as_they_are() -> None:
-    segmenter, _ = stand_in.load(Model("maskclip/mini"))
+    segmenter = stand_in.load(Model("maskclip/mini", dtype="fp32")).segmenter
     known, _ = catalog.load("maskclip/mini")
     assert torch.equal(segmenter.clip.log_scale, known.clip.log_scale)  # type: ignore[attr-defined]
     words = Vocabulary("cat, dog")

@@ -81,8 +81,13 @@ class Photograph:
         if isinstance(source, (str, os.PathLike)):
             return _from_path(files.local(source, ImageError), limit)
         if hasattr(source, "read"):
-            data, name = source.read(), name or str(getattr(source, "name", "the image"))
-            if not isinstance(data, bytes):
+            name = name or str(getattr(source, "name", "the image"))
+            try:
+                data = source.read()
+                text = not isinstance(data, bytes)
+            except UnicodeDecodeError:
+                text = True
+            if text:
                 raise ImageError(f"{name} was opened as text; open it with mode 'rb'")
             return _from_file(name, lambda: io.BytesIO(data), limit)
         raise ImageError(

@@ -28,7 +28,7 @@ from lexiseg.encoders.sentences import last_states
 from lexiseg.encoders.templates import SLOT
 from lexiseg.encoders.text_cache import TextCache, fold_tensors, sample_tensors
 from lexiseg.encoders.tokenizer import MERGES_FILE, Tokenizer
-from lexiseg.encoders.weights import Origin, find, fit, read_folder, read_json
+from lexiseg.encoders.weights import Origin, find, fit, portable, read_folder, read_json
 from lexiseg.errors import WeightsError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD
 
@@ -105,8 +105,10 @@ class Clip(nn.Module):
         Raises `OutputError`.
         """
         folder = Path(folder)
-        tensors = {_published(name): tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        config = {**self.config, "dtype": str(self.log_scale.dtype).removeprefix("torch.")}
+        tensors = portable({_published(name): tensor for name, tensor in self.state_dict().items()})
+        kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+        dtype = kinds.pop() if len(kinds) == 1 else torch.float32
+        config = {**self.config, "dtype": str(dtype).removeprefix("torch.")}
         files.write_bytes(folder / "model.safetensors", to_safetensors(tensors, metadata={"format": "pt"}))
         files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         files.write_text(folder / "preprocessor_config.json", json.dumps(self._preprocessor(), indent=2) + "\n")

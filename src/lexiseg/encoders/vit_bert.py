@@ -25,7 +25,7 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 from lexiseg import files
 from lexiseg.encoders.text_cache import hash_tensors, sample_tensors
 from lexiseg.encoders.token_towers import TextTokens
-from lexiseg.encoders.weights import Origin, find, first_line, fit, load_pickle, read_folder
+from lexiseg.encoders.weights import Origin, find, first_line, fit, load_pickle, portable, read_folder
 from lexiseg.encoders.wordpiece import LETTERS, WordPieces
 from lexiseg.errors import WeightsError
 
@@ -119,7 +119,7 @@ class VitBert(nn.Module):
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Raises `OutputError`."""
         folder = Path(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self._released().items()}
+        tensors = portable(self._released())
         files.write_bytes(folder / "model.safetensors", to_safetensors(tensors, metadata={"format": "pt"}))
         files.write_text(folder / "config.json", json.dumps({"model_type": MODEL_TYPE}) + "\n")
         self.tokenizer.save(folder)

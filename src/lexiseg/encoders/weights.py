@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lexiseg import files
 from lexiseg.errors import UnknownName, WeightsError
 
-__all__ = ["Origin", "find", "first_line", "fit", "load_pickle", "read_folder", "read_json", "share"]
+__all__ = ["Origin", "find", "first_line", "fit", "load_pickle", "portable", "read_folder", "read_json", "share"]
 
 ASSET = "asset:"  # in front of the name of an embedded model
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -85,6 +85,22 @@ def read_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Tensor
             )
         return {name: tensor for file in found for name, tensor in read(file).items()} | _shared(folder)
     raise WeightsError(f"{folder} has no model.safetensors; copy the model's whole folder")
+
+
+def portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they are stored: on the CPU, and in half precision where it holds their numbers exactly.
+
+    Weights that were published in half precision and loaded in single precision are stored as small as they came.
+    """
+    return {name: _narrow(tensor.detach().cpu()).contiguous() for name, tensor in tensors.items()}
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.float32:
+        for kind in (torch.float16, torch.bfloat16):
+            if torch.equal(tensor.to(kind).float(), tensor):
+                return tensor.to(kind)
+    return tensor
 
 
 def share(folder: Path, weights: str) -> int:

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import nn
-
-from lexiseg.encoders.text_cache import hash_tensors
-
-__all__ = ["differences", "flat", "weights_digest"]
+__all__ = ["differences", "flat"]
 
 ABSENT = "(not there)"
 
@@ -29,8 +25,3 @@ def flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
-
-
-def weights_digest(segmenter: object) -> str | None:
-    """Hash of all weights; None for a segmenter that has none."""
-    return hash_tensors(segmenter.state_dict())[:16] if isinstance(segmenter, nn.Module) else None

@@ -16,13 +16,11 @@ from lexiseg import catalog
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.benchmarks._classes import background_lists, background_words
-from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import DataError, SettingError
-from lexiseg.evaluation.facts import weights_digest
 from lexiseg.evaluation.protocols import LEXISEG, NAMES_ONLY, Protocol
 from lexiseg.evaluation.published import protocol
 from lexiseg.evaluation.tallies import relabelled
-from lexiseg.inference.labelling import Embedded, Labeller
+from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.predictor import Predictor
 from lexiseg.segmenter import TextClassifier, one_input_size
 from lexiseg.vocabulary import Vocabulary
@@ -86,20 +84,13 @@ class Subject:
 
     def _ask(self, embedded: Embedded, chosen: list[int]) -> Labels:
         """A label map over a few of the classes, whose text vectors are known already."""
-        few = self.vocabulary.only(chosen)
-        classifier = self.predictor.embed_text(self.vocabulary)
-        if not isinstance(classifier, TextClassifier):
-            return self.predictor.classify(embedded, few, scores=False).labels
-        kept = np.flatnonzero(np.isin(self.vocabulary.class_of, chosen))
-        refiner = self.predictor.inference.refine
-        labeller = Labeller(
-            self.predictor.segmenter,
-            TextClassifier.of(few, classifier.weight[kept], classifier.scale),
-            few,
-            refine=None if refiner is None else catalog.get("refine", refiner).refine,
-            scores=False,
-        )
-        return labeller.label(embedded).labels
+        few, classifier = self.vocabulary.only(chosen), self.predictor.embed_text(self.vocabulary)
+        known = None
+        if isinstance(classifier, TextClassifier):
+            kept = np.flatnonzero(np.isin(self.vocabulary.class_of, chosen))
+            known = TextClassifier.of(few, classifier.weight[kept], classifier.scale)
+        # whatever its posterior is, the best of these classes is the answer
+        return self.predictor.ask(few, threshold=0, scores=False, classifier=known).label(embedded).labels
 
 
 def prepare(
@@ -150,18 +141,15 @@ def choose(model: Model | Predictor, benchmark: str, wanted: str | Protocol | No
 
 def load(model: Model, chosen: Protocol) -> Predictor:
     """As `lexiseg.load` does, under a protocol; the settings tell the hash of the weights, before they are cast."""
-    settings = {**one_input_size(chosen.settings), **one_input_size(model.changes)}
-    preset = chosen.preset if model.preset is None else model.preset
-    segmenter, inference = catalog.load(model.name, weights=model.weights, preset=preset, **settings)
-    about = {
-        "preset": preset,
-        "weights": None if model.weights is None else os.fspath(model.weights),
-        "weights_digest": weights_digest(segmenter),
-    }
-    return Predictor(
-        segmenter, inference, name=model.name, device=model.device, dtype=model.dtype, about=about,
-        text_cache=TextCache(),
-    )  # fmt: skip
+    return Predictor.load(
+        model.name,
+        weights=model.weights,
+        preset=chosen.preset if model.preset is None else model.preset,
+        device=model.device,
+        dtype=model.dtype,
+        changes={**one_input_size(chosen.settings), **one_input_size(model.changes)},
+        digest=True,
+    )
 
 
 def _changed(chosen: Protocol, wording: str | None, background: str | None, options: Mapping[str, str]) -> Protocol:

@@ -1,8 +1,7 @@
 """sweep: many settings on one benchmark, each photograph embedded once for all that touch the words alone.
 
-Text settings (`LATE`) share an embedding, and so do those that a method's file lists as CLASSIFY_SETTINGS: fields of
-its `Config` that `embed_text` and `classify` read at every call and nothing else reads. For every other combination of
-settings the photographs are looked at again.
+Text settings (`LATE`) share an embedding, and so do the `classify_settings` of a method's traits. For every other
+combination of settings the photographs are looked at again.
 """
 
 from __future__ import annotations
@@ -111,8 +110,8 @@ def sweep(
     grid = {SHORT.get(key, key): list(tried) for key, tried in grid.items()}
     if not grid or not all(grid.values()):
         raise SettingError("there is nothing to sweep; give settings with values, for example threshold=0.1:0.9:0.1")
-    module, _ = catalog.resolve(model, weights=weights)
-    late = {*LATE, *getattr(module, "CLASSIFY_SETTINGS", ())}
+    module, variant = catalog.resolve(model, weights=weights)
+    late = {*LATE, *module.traits(variant.config).classify_settings}
     counting = Counting(limit=limit, allow_skipped=allow_skipped)
     opened: Any = benchmark
     groups, profile = _groups(grid, late), Profile()
@@ -175,6 +174,7 @@ def _variant(base: Subject, late: Mapping[str, Any]) -> Subject:
         about=predictor.about,
         familiar=predictor.familiar,
         text_cache=predictor.text_cache,
+        fingerprint=predictor.fingerprint,
     )
     chosen = base.protocol
     if "background" in late:

@@ -44,6 +44,7 @@ class Embedder:
         self.segmenter, self.inference, self.device, self.widen = segmenter, inference, device, widen
         if isinstance(segmenter, nn.Module):
             segmenter.eval().to(device)
+        self.narrowest = dtype  # that the weights have been rounded to
         self._cast(dtype)
 
     def embed(self, pictures: Sequence[Picture], *, keep_pixels: bool = False) -> Iterator[Embedded]:

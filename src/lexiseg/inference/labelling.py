@@ -45,6 +45,8 @@ class Embedded:
     image: RGB [*size, 3], for results to draw on; None unless it was to be kept.
     valid: which pixels of the photograph are there [*size]; None where all are. The others stay unlabelled.
     notes: a sentence each on what had to be decided to read it.
+    model, fingerprint: which model has looked at it, by its name and by its `fingerprint`; empty where the context
+        tells it.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Embedded:
     image: npt.NDArray[np.uint8] | None = None
     valid: npt.NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    model: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, eq=False)

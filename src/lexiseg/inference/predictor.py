@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,18 +25,22 @@ from lexiseg.encoders.familiar import Familiar, familiar_with
 from lexiseg.encoders.templates import templates
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import ImageError, SettingError
-from lexiseg.inference import devices
+from lexiseg.inference import devices, saving
 from lexiseg.inference.embedding import Embedder, batches
-from lexiseg.inference.labelling import Embedded, Labeller
-from lexiseg.inference.notes import notes
-from lexiseg.inference.reading import Picture, read, read_ahead
+from lexiseg.inference.fingerprint import fingerprint as fingerprint_of
+from lexiseg.inference.fingerprint import weights_digest
+from lexiseg.inference.labelling import Embedded
+from lexiseg.inference.question import Model, Question, check_threshold
+from lexiseg.inference.reading import Picture, Pictures, pictures, read, read_ahead
 from lexiseg.segmentation import Segmentation
-from lexiseg.segmenter import Inference, Segmenter
+from lexiseg.segmenter import Inference, Segmenter, Variant
 from lexiseg.vocabulary import Vocabulary, Words
 
-__all__ = ["Embedded", "Predictor", "load"]
+__all__ = ["Embedded", "Predictor", "Question", "load"]
 
 KEPT_CLASSIFIERS = 32
+
+Build = Callable[[ModuleType, Variant, str], Segmenter[Any, Any]]
 
 
 class Predictor:
@@ -45,8 +50,9 @@ class Predictor:
     device, dtype: see `devices`. With dtype "auto" a precision that overflows on a photograph is given up for a wider
         one, from then on.
     about: further JSON values for `settings`: the preset and the weights, say.
+    familiar: which words the model knows, for results to warn of others; None where it is not known.
     text_cache: where the words' vectors are kept between runs.
-    familiar: which words the model knows, for results to warn of others; None where nobody can say.
+    fingerprint: of another predictor with the same weights, see `fingerprint`; None takes it of the segmenter.
     """
 
     def __init__(
@@ -60,16 +66,75 @@ class Predictor:
         about: Mapping[str, Any] | None = None,
         familiar: Familiar | None = None,
         text_cache: TextCache | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.segmenter, self.inference, self.name = segmenter, inference, name
         self.device = devices.device(device)
         self.templates = templates(inference.templates)
         self.about = dict(about or {})
         self.familiar, self.text_cache = familiar, text_cache
+        self.fingerprint = fingerprint_of(segmenter) if fingerprint is None else fingerprint
+        self._source: tuple[str, Variant] | None = None  # the method and the variant it was loaded by
         precision = devices.dtype(dtype, self.device)
         self._embedder = Embedder(segmenter, inference, self.device, precision, widen=str(dtype) == "auto")
         self._refine = catalog.get("refine", inference.refine).refine if inference.refine else None
         self._classifiers: dict[str, Any] = {}
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        preset: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        text_cache: bool = True,
+        changes: Mapping[str, Any] | None = None,
+        digest: bool = False,
+        build: Build | None = None,
+    ) -> Predictor:
+        """A model by name or folder, ready to label photographs. `lexiseg.load` is this, with changes by keyword.
+
+        model, weights, preset, changes: see `catalog.load`.
+        device: "auto", "cpu", "cuda", "cuda:1" ... dtype: "auto", "fp32", "bf16" or "fp16"; see `devices`.
+        text_cache: keep the words' vectors in the user's cache folder, for the next run.
+        digest: put a hash of all weights, as they were before they are cast, into `settings`.
+        build: makes the segmenter of the method's module, the variant and the model's name; None loads its weights.
+
+        Raises `UnknownName` for anything that does not exist, `SettingError` for a value that does not fit,
+        `WeightsError` for weights that are missing or do not fit.
+        """
+        on = devices.device(device)
+        devices.dtype(dtype, on)  # a wrong name is said before gigabytes are read
+        module, variant = catalog.resolve(model, weights=weights, preset=preset, **(changes or {}))
+        segmenter = (build or _build)(module, variant, os.fspath(model))
+        about = {"preset": preset, "weights": None if weights is None else os.fspath(weights)}
+        predictor = cls(
+            segmenter,
+            variant.inference,
+            name=os.fspath(model),
+            device=on,
+            dtype=dtype,
+            about={**about, "weights_digest": weights_digest(segmenter)} if digest else about,
+            familiar=familiar_with(variant.weights),
+            text_cache=TextCache() if text_cache else None,
+        )
+        predictor._source = (module.__name__.rpartition(".")[2], variant) if build is None else None
+        return predictor
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes a folder that `lexiseg.load` reads: weights, settings, and what its source had beside the weights.
+
+        Weights are written as they were loaded, whatever precision they are used in.
+        Raises `OutputError` for a folder that exists and is not empty, or that cannot be written.
+        """
+        segmenter, source = self.segmenter, None
+        if self._source is not None:
+            method, variant = self._source
+            segmenter = saving.unrounded(segmenter, method, variant, self._embedder.narrowest)
+            source = variant.weights
+        saving.save(segmenter, self.inference, folder, source=source)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -121,7 +186,7 @@ class Predictor:
 
     def segment_many(
         self,
-        images: Iterable[ImageSource],
+        images: Pictures,
         words: Words,
         *,
         batch_size: int = 1,
@@ -133,30 +198,22 @@ class Predictor:
     ) -> Iterator[Segmentation]:
         """The same for many images, in order; the next ones are decoded while the network works.
 
+        images: photographs as `segment` takes them; or a folder, for all photographs in it and in folders inside.
         batch_size: images that may pass the network together; among so many, those of one size do.
         skip: called, in turn, with an image that cannot be read and why; it has no result. None raises.
         """
-        if batch_size < 1:
-            raise SettingError(f"batch_size={batch_size} is no number of images; give 1 or more")
-        vocabulary = _vocabulary(words, background)
-        _check_threshold(threshold)
-        reading = read_ahead(images, self.inference, ahead=batch_size, keep_image=keep_image)
-        for batch in batches(reading, batch_size):
-            pictures = [found for _, found in batch if isinstance(found, Picture)]
-            results = self._segment_batch(pictures, vocabulary, threshold, scores)
-            for image, found in batch:
-                if isinstance(found, Picture):
-                    yield next(results)
-                elif skip is None:
-                    raise found
-                else:
-                    skip(image, found)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise SettingError(f"batch_size must be a whole number of 1 or more, got {batch_size!r}")
+        question = self.ask(words, background=background, threshold=threshold, scores=scores)
+        reading = read_ahead(pictures(images), self.inference, ahead=batch_size, keep_image=keep_image)
+        return self._segment(question, reading, batch_size, skip)
 
     def embed(self, image: ImageSource, *, keep_image: bool = True) -> Embedded:
         """Looks at `image` once, for any number of `classify` calls."""
         picture = read(image, self.inference, keep_image=keep_image)
         (embedded,) = self._embedder.embed([picture], keep_pixels=self._refine is not None)
-        return dataclasses.replace(embedded, views=tuple(embedded.views))
+        views = tuple(embedded.views)
+        return dataclasses.replace(embedded, views=views, model=self.name, fingerprint=self.fingerprint)
 
     def classify(
         self,
@@ -167,10 +224,40 @@ class Predictor:
         threshold: float | None = None,
         scores: bool = True,
     ) -> Segmentation:
-        """What `segment` returns, of an image that has been embedded."""
-        vocabulary = _vocabulary(words, background)
-        _check_threshold(threshold)
-        return self._answer(embedded, vocabulary, threshold, scores)
+        """What `segment` returns, of an image that `embed` has returned.
+
+        Raises `SettingError` for what another model has embedded.
+        """
+        return self.ask(words, background=background, threshold=threshold, scores=scores).answer(embedded)
+
+    def ask(
+        self,
+        words: Words,
+        *,
+        background: str | Sequence[str] | None = None,
+        threshold: float | None = None,
+        scores: bool = True,
+        classifier: Any = None,
+    ) -> Question:
+        """Words and options as one question, for any number of pictures that this model has embedded.
+
+        background, threshold, scores: see `segment`. classifier: the words, where they are embedded already.
+        """
+        vocabulary = Vocabulary.of(words)
+        if background is not None:
+            vocabulary = vocabulary.with_background(background)
+        check_threshold(threshold)
+        model = Model(
+            self.name,
+            self.fingerprint,
+            self.segmenter,
+            self.embed_text,
+            lambda: self.settings,
+            self.inference.background_threshold,
+            self._refine,
+            self.familiar,
+        )
+        return Question(model, vocabulary, threshold, scores, classifier)
 
     @torch.inference_mode()
     def embed_text(self, words: Words) -> Any:
@@ -187,34 +274,29 @@ class Predictor:
                 self._classifiers.pop(oldest, None)
         return classifier
 
-    def _segment_batch(
-        self, pictures: list[Picture], vocabulary: Vocabulary, threshold: float | None, scores: bool
+    def _segment(
+        self,
+        question: Question,
+        reading: Iterable[tuple[ImageSource, Picture | ImageError]],
+        batch_size: int,
+        skip: Callable[[ImageSource, ImageError], None] | None,
     ) -> Iterator[Segmentation]:
-        """Results in the order of `pictures`; equal sizes are embedded one after the other, so in one batch."""
-        order = sorted(range(len(pictures)), key=lambda place: pictures[place].resized)
-        results: dict[int, Segmentation] = {}
-        embedded = self._embedder.embed([pictures[place] for place in order], keep_pixels=self._refine is not None)
-        for place in order:
-            results[place] = self._answer(next(embedded), vocabulary, threshold, scores)
-        yield from (results[place] for place in range(len(pictures)))
+        for batch in batches(reading, batch_size):
+            results = self._segment_batch([found for _, found in batch if isinstance(found, Picture)], question)
+            for image, found in batch:
+                if isinstance(found, Picture):
+                    yield next(results)
+                elif skip is None:
+                    raise found
+                else:
+                    skip(image, found)
 
-    @torch.inference_mode()
-    def _answer(
-        self, embedded: Embedded, vocabulary: Vocabulary, threshold: float | None, scores: bool
-    ) -> Segmentation:
-        labeller = Labeller(
-            self.segmenter,
-            self.embed_text(vocabulary),
-            vocabulary,
-            own_threshold=self.inference.background_threshold,
-            threshold=threshold,
-            scores=scores,
-            refine=self._refine,
-        )
-        decoded = labeller.label(embedded)
-        facts = {**self.settings, "threshold": labeller.own_threshold if threshold is None else threshold}
-        warnings = (*notes(vocabulary, self.familiar, self.segmenter.traits), *embedded.notes)
-        return Segmentation(decoded.labels, decoded.scores, vocabulary, self.name, facts, warnings, embedded.image)
+    def _segment_batch(self, batch: list[Picture], question: Question) -> Iterator[Segmentation]:
+        """Results in the order of the pictures; equal sizes are embedded one after the other, so in one batch."""
+        order = sorted(range(len(batch)), key=lambda place: batch[place].resized)
+        embedded = self._embedder.embed([batch[place] for place in order], keep_pixels=self._refine is not None)
+        results = {place: question.answer(next(embedded)) for place in order}
+        yield from (results[place] for place in range(len(batch)))
 
 
 def load(
@@ -227,31 +309,12 @@ def load(
     text_cache: bool = True,
     **changes: Any,
 ) -> Predictor:
-    """A model, ready to label photographs.
-
-    model, weights, preset, changes: see `catalog.load`.
-    device: "auto", "cpu", "cuda", "cuda:1" ... dtype: "auto", "fp32", "bf16" or "fp16"; see `devices`.
-    text_cache: keep the words' vectors in the user's cache folder, for the next run.
-
-    Raises `UnknownName` for anything that does not exist, `SettingError` for a value that does not fit,
-    `WeightsError` for weights that are missing or do not fit.
-    """
-    on = devices.device(device)
-    devices.dtype(dtype, on)  # a wrong name is said before gigabytes are read
-    segmenter, inference = catalog.load(model, weights=weights, preset=preset, **changes)
-    about = {"preset": preset, "weights": None if weights is None else os.fspath(weights)}
-    _, variant = catalog.resolve(model, weights=weights, preset=preset, **changes)
-    return Predictor(
-        segmenter, inference, name=os.fspath(model), device=on, dtype=dtype, about=about,
-        familiar=familiar_with(variant.weights), text_cache=TextCache() if text_cache else None,
-    )  # fmt: skip
+    """A model, ready to label photographs; changes are settings by name. See `Predictor.load`."""
+    return Predictor.load(
+        model, weights=weights, preset=preset, device=device, dtype=dtype, text_cache=text_cache, changes=changes
+    )
 
 
-def _vocabulary(words: Words, background: str | Sequence[str] | None) -> Vocabulary:
-    vocabulary = Vocabulary.of(words)
-    return vocabulary if background is None else vocabulary.with_background(background)
-
-
-def _check_threshold(threshold: float | None) -> None:
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise SettingError(f"threshold={threshold} is no posterior; give a number from 0 to 1")
+def _build(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any, Any]:
+    segmenter: Segmenter[Any, Any] = module.load(variant)
+    return segmenter

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from torch import Tensor
 
+from lexiseg.data.finding import find
 from lexiseg.data.photographs import ImageSource, Photograph
 from lexiseg.errors import ImageError
 from lexiseg.inference import preprocess
 from lexiseg.segmenter import Inference
 
-__all__ = ["Picture", "read", "read_ahead"]
+__all__ = ["Picture", "Pictures", "pictures", "read", "read_ahead"]
+
+Pictures = ImageSource | Iterable[ImageSource]  # one photograph, a folder of them, or several
 
 BLACK = "every pixel is black, so its labels mean nothing"
 ONE_COLOUR = "every pixel has the same colour, so its labels mean nothing"
@@ -47,6 +53,21 @@ class Picture:
     @property
     def resized(self) -> tuple[int, int]:
         return self.pixels.shape[1], self.pixels.shape[2]
+
+
+def pictures(given: Pictures) -> Iterable[ImageSource]:
+    """The photographs of a folder (with all folders inside), or of a glob pattern, or those that are given.
+
+    Raises `ImageError` for what is neither a photograph nor several.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return find(given).photographs
+    single = isinstance(given, (Photograph, bytes, bytearray, memoryview, Image.Image)) or hasattr(given, "read")
+    if single or (isinstance(given, np.ndarray) and given.ndim <= 3):
+        return [given]  # type: ignore[list-item]
+    if not isinstance(given, Iterable):
+        raise ImageError(f"photographs cannot be a {type(given).__name__}; give a folder, a path, or a list of paths")
+    return cast(Iterable[ImageSource], given)
 
 
 def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Picture:

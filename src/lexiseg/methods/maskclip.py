@@ -111,7 +111,16 @@ class Config:
 
 def traits(config: Config) -> Traits:
     """Both refinements compare all cells of an image."""
-    return Traits(whole_image=config.key_smoothing or config.prompt_denoising)
+    return Traits(
+        whole_image=config.key_smoothing or config.prompt_denoising,
+        classify_settings=(
+            "logit_scale",
+            "output_scale",
+            "key_smoothing_threshold",
+            "prompt_denoising",
+            "prompt_denoising_threshold",
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,14 +351,6 @@ VARIANTS: Mapping[str, Variant] = {
         Config(), None, _inference(16), "any CLIP: weights= is a hub id, a folder or one of OpenAI's files"
     ),
 }
-
-CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over them looks at each photograph once
-    "logit_scale",
-    "output_scale",
-    "key_smoothing_threshold",
-    "prompt_denoising",
-    "prompt_denoising_threshold",
-)
 
 _OF_WEIGHTS = ("architecture", "tokenizer", "allow_pickle")  # a preset says nothing about them
 _LEXISEG: dict[str, Any] = {field.name: field.default for field in fields(Config) if field.name not in _OF_WEIGHTS}

@@ -55,7 +55,6 @@ from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter,
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = [
-    "CLASSIFY_SETTINGS",
     "PRESETS",
     "VARIANTS",
     "Config",
@@ -134,7 +133,21 @@ def traits(config: Config) -> Traits:
     claims is the background.
     """
     own = config.rule == "simseg"
-    return Traits(whole_image=own, background="own" if own else "none")
+    return Traits(
+        whole_image=own,
+        background="own" if own else "none",
+        classify_settings=(
+            "text_k",
+            "text_k_of",
+            "text_length",
+            "ranked_classes",
+            "most_classes",
+            "deviations",
+            "background_prompt",
+            "binarise",
+            "closing",
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -484,18 +497,6 @@ VARIANTS: Mapping[str, Variant] = {
         "any CLIP with a ViT: weights= is a hub id, a folder or one of OpenAI's files",
     ),
 }
-
-CLASSIFY_SETTINGS = (  # read by `embed_text` and `classify` alone: a sweep over them looks at each photograph once
-    "text_k",
-    "text_k_of",
-    "text_length",
-    "ranked_classes",
-    "most_classes",
-    "deviations",
-    "background_prompt",
-    "binarise",
-    "closing",
-)
 
 # no preset speaks of them
 _OF_WEIGHTS = ("architecture", "image_tower", "text_tower", "tokenizer", "allow_pickle", "statistics")

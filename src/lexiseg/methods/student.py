@@ -57,7 +57,7 @@ from lexiseg.encoders.clip_text import ClipText
 from lexiseg.encoders.templates import templates as sentences
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer
-from lexiseg.encoders.weights import find, fit, read_folder, read_json
+from lexiseg.encoders.weights import find, fit, portable, read_folder, read_json
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
@@ -340,7 +340,7 @@ def save(segmenter: Student, folder: str | os.PathLike[str]) -> None:
         "words": None if vocabulary is None else vocabulary.to_json(),
         "clip": None if text is None else text.config,
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()}
+    tensors = portable(segmenter.state_dict())
     files.write_bytes(Path(folder) / "model.safetensors", to_safetensors(tensors, metadata={"format": "pt"}))
     files.write_text(Path(folder) / "config.json", json.dumps(content, indent=2) + "\n")
     if text is not None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import io
 import itertools
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,6 @@ from lexiseg.errors import SettingError
 from lexiseg.evaluation.subject import Model
 from lexiseg.inference import devices, preprocess
 from lexiseg.inference.predictor import Predictor
-from lexiseg.segmenter import Inference, Segmenter
 from lexiseg.speed import measuring, stand_in
 from lexiseg.speed.measuring import Summary
 from lexiseg.speed.peer import Peer
@@ -259,11 +256,7 @@ def profile(
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """segmenter: as it was loaded, in fp32; the predictor has a copy."""
-
     case: Case
-    segmenter: Segmenter[Any, Any]
-    inference: Inference
     predictor: Predictor
 
     def job(self, way: str, case: Case) -> Callable[[], Any]:
@@ -273,20 +266,15 @@ class _Opened:
             return lambda: self.predictor.segment(image, case.vocabulary)
         half = devices.dtype("auto", device)
         dtype = torch.float32 if way == "peer fp32" else torch.bfloat16 if half == torch.float32 else half
-        peer = Peer(self.segmenter, classifier, self.inference, dtype=dtype, device=device)
+        peer = Peer(self.predictor.segmenter, classifier, self.predictor.inference, dtype=dtype, device=device)
         return lambda: peer.label(image)
 
 
 def _open(case: Case) -> _Opened:
-    model = case.model
-    segmenter, inference = stand_in.load(model)
-    inference = dataclasses.replace(inference, templates="single", background_threshold=None)
+    changes: dict[str, Any] = {"templates": "single", "background_threshold": None}
     if case.network:
-        inference = dataclasses.replace(inference, size=(case.size, case.size))
-    predictor = Predictor(
-        copy.deepcopy(segmenter), inference, name=os.fspath(model.name), device=model.device, dtype=model.dtype
-    )
-    return _Opened(case, segmenter, inference, predictor)
+        changes |= {"size": (case.size, case.size), "short_side": None, "long_side": None}
+    return _Opened(case, stand_in.load(case.model, **changes))
 
 
 def memory_of(case: Case, way: str = "lexiseg") -> float | None:

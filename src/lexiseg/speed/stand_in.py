@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from lexiseg import catalog
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import ClipShape
 from lexiseg.encoders.text_cache import TextCache
@@ -22,20 +20,29 @@ from lexiseg.encoders.vit_bert import VitBert, VitBertShape
 from lexiseg.encoders.wordpiece import LETTERS
 from lexiseg.errors import WeightsError
 from lexiseg.evaluation.subject import Model
-from lexiseg.segmenter import Inference, Segmenter, TextClassifier, Variant
+from lexiseg.inference.predictor import Predictor
+from lexiseg.segmenter import Segmenter, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["SHAPES", "load"]
 
 
-def load(model: Model) -> tuple[Segmenter[Any, Any], Inference]:
-    """As `catalog.load`, in fp32, but that nothing is downloaded: weights that are not here are replaced.
+def load(model: Model, **changes: Any) -> Predictor:
+    """As `Predictor.load`, but that nothing is downloaded: weights that are not here are replaced.
 
-    Words of a model with random weights are random too. Raises as `catalog.load` does, and `WeightsError` for weights
-    that are neither here nor of a known shape.
+    Words of a model with random weights are random too. changes: on top of the model's own.
+    Raises as `Predictor.load` does, and `WeightsError` for weights that are neither here nor of a known shape.
     """
-    module, variant = catalog.resolve(model.name, weights=model.weights, preset=model.preset, **model.changes)
-    return _segmenter(module, variant, os.fspath(model.name)), variant.inference
+    return Predictor.load(
+        model.name,
+        weights=model.weights,
+        preset=model.preset,
+        device=model.device,
+        dtype=model.dtype,
+        text_cache=False,
+        changes={**model.changes, **changes},
+        build=_segmenter,
+    )
 
 
 def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any, Any]:

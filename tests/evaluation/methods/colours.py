@@ -16,7 +16,6 @@ from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter,
 from lexiseg.vocabulary import Vocabulary
 
 RGB = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "white": (1, 1, 1)}
-CLASSIFY_SETTINGS = ("scale",)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Config:
 
 
 def traits(config: Config) -> Traits:
-    return Traits()
+    return Traits(classify_settings=("scale",))
 
 
 class Colours(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
