@@ -191,7 +191,7 @@ def test_a_choice_that_does_not_exist_names_those_that_do(name: str) -> None:
 
 
 def test_a_stride_beyond_the_window_would_leave_gaps() -> None:
-    with pytest.raises(SettingError, match=r"stride must be window=64 or less, .* got 128"):
+    with pytest.raises(SettingError, match=r"stride must be at most the window \(64\), .* got 128"):
         catalog.resolve("maskclip/mini", window=64, stride=128)
     _, variant = catalog.resolve("maskclip/mini", window=224, stride=112)
     assert (variant.inference.window, variant.inference.stride) == (224, 112)

@@ -312,7 +312,7 @@ class Inference:
             require(value is None or value >= 1, name, "1 or more (pixels)", value)
         require(self.size is None or min(self.size) >= 1, "size", "two numbers of 1 or more (pixels)", self.size)
         if self.window is not None and self.stride is not None:
-            allowed = f"window={self.window} or less, or pixels between two windows would never be seen"
+            allowed = f"at most the window ({self.window}), since pixels between windows would never be seen"
             require(self.stride <= self.window, "stride", allowed, self.stride)
         for name, choices in (("resample", ("bilinear", "bicubic")), ("blend", ("features", "logits"))):
             require(getattr(self, name) in choices, name, " or ".join(choices), getattr(self, name))

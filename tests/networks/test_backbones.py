@@ -23,6 +23,7 @@ from transformers import (
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_resnet import ClipResNet, ResNetShape
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT
+from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers import pixels
 from lexiseg.methods import maskclip
@@ -74,7 +75,8 @@ def test_a_read_out_tower_starts_as_maskclip(
     pictures = images(*size)
     backbone = tower(clip, read_out=True, output_stride=32)
     padded = functional.pad(pictures, (0, -size[1] % backbone.strides[0], 0, -size[0] % backbone.strides[0]))
-    expected = maskclip.MaskClip(clip, maskclip.Config()).embed_image(padded).features
+    embed = maskclip.embed_vit if isinstance(clip.vision, ClipVit) else maskclip.embed_resnet
+    expected = embed(clip.vision, padded, maskclip.Config()).features  # type: ignore[arg-type]
     (features,) = backbone(pictures)
     torch.testing.assert_close(features, expected, atol=1e-5, rtol=1e-5)
     assert backbone.channels == (clip.embed_dim,)
