@@ -19,9 +19,9 @@ from lexiseg.data.labelled.pseudo import PseudoLabels
 from lexiseg.data.labelled.source import DenseSource
 from lexiseg.errors import DataError, ImageError, SettingError
 from lexiseg.evaluation import pipeline
-from lexiseg.evaluation.facts import weights_digest
 from lexiseg.evaluation.tallies import relabelled
 from lexiseg.formats import png
+from lexiseg.inference.fingerprint import weights_digest
 from lexiseg.inference.predictor import Predictor, load
 from lexiseg.training.recipe import Labelling
 from lexiseg.vocabulary import Vocabulary
