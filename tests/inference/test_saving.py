@@ -34,7 +34,7 @@ def numbers(folder: Path) -> Counter[str]:
         ("maskclip/mini", "mini-clip"),
         ("mini_clip/mini", "mini-clip"),
         ("simseg/mini", "simseg-mini"),
-        ("maskclip_plus/mini", "maskclip-plus-mini"),
+        ("maskclip_plus/mini", "student-mini"),
     ],
 )
 def test_an_embedded_model_is_saved_with_all_that_belongs_to_it_as_small_as_it_came(
