@@ -16,7 +16,7 @@ from typing import Any
 import script
 import torch
 
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.inference import devices
 from lexiseg.layers import pixels
 from lexiseg.speed import bench, measuring, stand_in

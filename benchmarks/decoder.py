@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.inference.decoder import Decoded
 from lexiseg.inference.labelling import decode
 from lexiseg.inference.upsample import axes

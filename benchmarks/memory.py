@@ -20,7 +20,7 @@ import script
 import torch
 import torch.nn.functional as F
 
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.inference.labelling import decode
 from lexiseg.segmenter import MaskScores
 from lexiseg.speed import measuring

@@ -24,7 +24,7 @@ import torch
 import lexiseg
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.speed import bench, measuring
 from lexiseg.speed.bench import Row
 

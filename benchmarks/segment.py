@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import script
 
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.speed import bench
 
 

@@ -201,7 +201,7 @@ def interval(results: Sequence[Mapping[str, Any]]) -> dict[str, bootstrap.Interv
     """Tallies of equal photographs add up, as if all seeds were one model."""
     confusions = [Confusion.from_json(result["confusion"]) for result in results]
     together = {name: np.concatenate([each.images[name] for each in confusions]) for name in confusions[0].images}
-    return bootstrap.intervals(together, len(WORDS), subsets=SUBSETS)
+    return bootstrap.intervals(together, bootstrap.Bootstrap(len(WORDS), subsets=SUBSETS))
 
 
 def slug(row: str) -> str:

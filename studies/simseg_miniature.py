@@ -365,7 +365,8 @@ def gain(own: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -
     mean = float(gaps.mean())
     first, second = ([Confusion.from_json(each["confusion"]) for each in side] for side in (own, other))
     # tallies of equal images add up, as if all seeds were one model
-    drawn = bootstrap.differences(summed(first), summed(second), first[0].classes, level=LEVEL)["miou"]
+    how = bootstrap.Bootstrap(first[0].classes, level=LEVEL)
+    drawn = bootstrap.differences(summed(first), summed(second), how)["miou"]
     return f"{mean:+.1f} [{mean - reach:+.1f}, {mean + reach:+.1f}] [{100 * drawn.low:+.1f}, {100 * drawn.high:+.1f}]"
 
 

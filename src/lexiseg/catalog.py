@@ -32,7 +32,7 @@ from lexiseg.encoders.weights import find
 from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Segmenter, Variant, one_input_size
 
-__all__ = ["describe", "get", "load", "models", "names", "resolve", "save"]
+__all__ = ["DESCRIPTION", "describe", "get", "load", "models", "names", "resolve", "save", "variant_of"]
 
 BESIDE = ("README.md", "concepts.json", "familiar.json")  # the card, and which words the weights know
 DESCRIPTION = "lexiseg.json"  # in a folder of weights: which method, config and inference they belong to
@@ -110,6 +110,21 @@ def resolve(
     return module, _apply(variant, changes)
 
 
+def variant_of(model: str | os.PathLike[str]) -> str | None:
+    """Which variant of its method a model is: by its name, or by what a saved folder says it was converted to.
+
+    A folder that a recipe trained is of the variant that the recipe names. None where nothing says it.
+    """
+    name = os.fspath(model)
+    if not (Path(name) / DESCRIPTION).is_file():
+        return name.partition("/")[2] or None
+    content = _description(Path(name))
+    trained = content.get("recipe")
+    named = trained.get("model") if isinstance(trained, Mapping) else None
+    found = content.get("variant") or (named.partition("/")[2] if isinstance(named, str) else None)
+    return str(found) if found else None
+
+
 def save(
     segmenter: Segmenter[Any, Any],
     folder: str | os.PathLike[str],
@@ -183,11 +198,20 @@ def _methods_of_systems() -> dict[str, str]:
     return {system: method for method in names("methods") for system in getattr(get("methods", method), "SYSTEMS", ())}
 
 
-def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
+def _description(folder: Path) -> Mapping[str, Any]:
     try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        content: Mapping[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        content["method"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{folder / DESCRIPTION} cannot be read ({error!r}); save the model again") from error
+    return content
+
+
+def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
+    content = _description(folder)
+    try:
         method, config, inference = str(content["method"]), content["config"], content["inference"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
         raise WeightsError(f"{folder / DESCRIPTION} cannot be read ({error!r}); save the model again") from error
     module = get("methods", method)
     return module, Variant(

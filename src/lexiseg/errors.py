@@ -94,7 +94,7 @@ class UnknownName(LexisegError, KeyError):
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         self.kind, self.given, self.known = kind, given, tuple(known)
-        super().__init__(f"no {kind} is called {given!r}; {nearest(given, self.known)}")
+        super().__init__(f"no {kind} is called {given!r}; {nearest(str(given), self.known)}")
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0])

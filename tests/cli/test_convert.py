@@ -16,6 +16,8 @@ from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT
 from lexiseg.encoders.vit_bert import TINY, VitBert
 from lexiseg.errors import OutputError, WeightsError
+from lexiseg.evaluation.choosing import choose
+from lexiseg.evaluation.setup import Model, Setup
 
 
 def run(*arguments: object) -> Result:
@@ -51,6 +53,8 @@ def test_a_released_simseg_becomes_a_folder_that_loads_by_itself(checkpoint: Pat
         assert torch.equal(one.embed_image(images).image, other.embed_image(images).image)
         assert torch.equal(one.text_vectors(["a cat"]), other.text_vectors(["a cat"]))  # type: ignore[attr-defined]
     assert json.loads((out / "lexiseg.json").read_text())["converted_from"] == "simseg.pth"
+    chosen = choose(Setup(Model(str(out)), "context60"))
+    assert (chosen.name, chosen.settings["ranked_classes"]) == ("released", 30)
 
 
 @torch.no_grad()

@@ -18,6 +18,9 @@ from evaluation.pictures import TWO, folder, label, noise, with_colours
 from lexiseg.cli import compare, evaluate, oracle, sweep
 from lexiseg.cli import data as data_commands
 from lexiseg.errors import LexisegError, OutputError, SettingError, UnknownName
+from lexiseg.evaluation import choosing
+from lexiseg.evaluation.protocols import Study, row
+from lexiseg.inference import devices
 
 Runs = Callable[..., Result]
 CPU = ("--device", "cpu", "--dtype", "fp32")
@@ -64,7 +67,7 @@ def test_a_table_shows_scores_intervals_baselines_and_classes(runs: Runs, two: P
 
 def test_the_result_is_written_beside_the_table(runs: Runs, two: Path, tmp_path: Path) -> None:
     result = evaluated(runs, two)
-    written = json.loads((tmp_path / "lexiseg-results" / "colours-plain-on-folder.json").read_text())
+    written = json.loads((tmp_path / "lexiseg-results" / "colours-plain-on-folder-two.json").read_text())
     assert written["scores"]["miou"]["value"] == pytest.approx(0.57777778)
     assert "images/s (model" in result.stderr
     assert "lexiseg-results" in result.stderr
@@ -112,7 +115,10 @@ def test_corruptions_are_a_table_with_what_is_lost(runs: Runs, tmp_path: Path) -
     assert "(-" in shown[5]
     assert "%)" in shown[5]
     names = sorted(path.name for path in (tmp_path / "lexiseg-results").iterdir())
-    assert names[:2] == ["colours-plain-on-folder-contrast-1.json", "colours-plain-on-folder-contrast-5.json"]
+    assert names[:2] == [
+        "colours-plain-on-folder-data-contrast-1.json",
+        "colours-plain-on-folder-data-contrast-5.json",
+    ]
     assert len(names) == 5
 
 
@@ -128,12 +134,80 @@ def test_all_classes_can_be_asked_for(runs: Runs, two: Path) -> None:
     assert "yellow" in evaluated(runs, two, "--all-classes", "--out", "all").stdout
 
 
-def test_results_are_not_overwritten_unless_asked(runs: Runs, two: Path) -> None:
+def test_the_same_command_twice_shows_the_finished_result(runs: Runs, two: Path) -> None:
+    first, second = evaluated(runs, two), evaluated(runs, two)
+    assert second.stdout == first.stdout
+    assert "two.json has this result of the same settings and data; --overwrite measures again" in second.stderr
+    assert "images/s" not in second.stderr
+    assert "images/s" in evaluated(runs, two, "--overwrite").stderr
+    again = evaluated(runs, two, "--resume", "--json")
+    assert json.loads(again.stdout)["images"] == 2
+
+
+def test_folders_of_ones_own_do_not_share_a_result(runs: Runs, two: Path, tmp_path: Path) -> None:
     evaluated(runs, two)
-    with pytest.raises(OutputError, match="exists already"):
-        evaluated(runs, two)
-    evaluated(runs, two, "--overwrite")
-    evaluated(runs, two, "--resume")
+    evaluated(runs, noise(tmp_path / "other" / "three", 3))
+    assert len(list((tmp_path / "lexiseg-results").iterdir())) == 2
+    with pytest.raises(
+        OutputError, match=r"another result \(benchmark.images was 2 and is 3\); .*out=PATH.*overwrite=True"
+    ):
+        evaluated(runs, noise(tmp_path / "other" / "two", 3))
+    with pytest.raises(OutputError, match=r"another result \(settings.config.swap was False and is True\)"):
+        evaluated(runs, two, "--set", "swap=true")
+
+
+def test_a_file_in_place_of_the_folder_is_found_before_the_work(runs: Runs, two: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"--out file is a file that does not end with \.json"):
+        evaluated(runs, two, "--out", "file", "--limit", "1")
+
+
+def test_wrong_names_are_found_before_the_first_model_is_measured(runs: Runs, two: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="did you mean 'colours/swapped'"):
+        runs("evaluate", "colours/plain", "colours/swaped", "--on", "folder", "--data", two, *CPU)
+    assert not (tmp_path / "lexiseg-results").exists()
+
+
+def test_what_stands_for_the_background_is_shown(runs: Runs, two: Path) -> None:
+    (two / "classes.json").write_text(json.dumps(["red", "green", "background|white|yellow"]))
+    assert "background: 2 words stand for it (white, yellow); --background" in evaluated(runs, two).stdout
+    threshold = evaluated(runs, two, "--threshold", "0.5", "--out", "a")
+    assert "background: pixels whose best class has a posterior below 0.5" in threshold.stdout
+
+
+def test_classes_in_no_label_map_are_marked(runs: Runs, two: Path) -> None:
+    (two / "classes.json").write_text(json.dumps(["red", "green", "blue", "yellow", "white"]))
+    picture = np.asarray(Image.open(two / "images" / "one.png")).copy()
+    picture[0, 0] = (255, 255, 0)
+    Image.fromarray(picture).save(two / "images" / "one.png")
+    lines = {line.split()[0]: line for line in evaluated(runs, two, "--all-classes").stdout.splitlines() if line}
+    assert lines["yellow"].endswith("in no label map, but predicted")
+    assert lines["white"].endswith("in no label map: left out")
+    assert "label map" not in lines["red"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name", "dtype", "flag"),
+    [
+        ((), "released (Table 1)", "float32", "--protocol lexiseg takes"),
+        (
+            ("--protocol", "lexiseg"),
+            "lexiseg (the variant's own settings)",
+            "bfloat16",
+            "--protocol released takes another",
+        ),
+    ],
+)
+def test_the_protocol_is_said_with_the_flag_for_another(
+    runs: Runs, two: Path, monkeypatch: pytest.MonkeyPatch, chosen: tuple[str, ...], name: str, dtype: str, flag: str
+) -> None:
+    study = Study("released", "Table 1", ("plain",), {"folder": row(scale=5)})
+    monkeypatch.setattr(choosing, "studies", lambda method: (study,) if method == "colours" else ())
+    monkeypatch.setattr(devices, "_cpu_has", lambda probe: probe == "_is_avx512_bf16_supported")
+    for command in (("evaluate",), ("sweep", "--set", "threshold=0.5")):
+        result = runs(*command, "colours/plain", "--on", "folder", "--data", two, "--device", "cpu", *chosen)
+        said = f"colours/plain on folder is measured by the protocol {name}, in {dtype}; {flag}"
+        assert said in result.stderr
 
 
 def test_one_file_cannot_hold_several_results(runs: Runs, two: Path) -> None:
@@ -157,7 +231,7 @@ def test_a_sweep_is_a_table_with_the_best_marked(runs: Runs, two: Path) -> None:
     assert lines[0].split()[:2] == ["background_threshold", "swap"]
     assert len(lines) == 2 + 6
     assert sum("best" in line for line in lines) == 1
-    assert "flatters the number" in result.stderr
+    assert "inflates the score" in result.stderr
     assert "each looked at 2 times" in result.stderr
     assert len(json.loads(Path("sweep.json").read_text())["points"]) == 6
 

@@ -13,7 +13,8 @@ from evaluation.pictures import know_colours
 from lexiseg.evaluation.counting import Counting, Keep
 from lexiseg.evaluation.evaluate import measure
 from lexiseg.evaluation.group import group
-from lexiseg.evaluation.subject import Model, prepare
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import prepare
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     know_colours()
     with group(int(os.environ.get("WORLD_SIZE", "1"))):
         model = Model("colours/plain", device="cpu", dtype="fp32", changes={"delay": options.delay})
-        subject = prepare(model, "folder", options.data)
+        subject = prepare(Setup(model, "folder", options.data))
         counting = Counting(batch_size=options.batch_size, own_words=options.own_words, boundary=options.boundary)
         result = measure(subject, counting, keep=Keep(options.out, save_every=0))
         sys.stdout.write(str(result.profile.images))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,17 +18,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from evaluation.pictures import TWO, folder, noise
-from lexiseg.errors import DataError, OutputError, SettingError
+from lexiseg.errors import DataError, LexisegError, OutputError, SettingError
 from lexiseg.evaluation.counting import Counting, Keep
 from lexiseg.evaluation.evaluate import evaluate, measure
 from lexiseg.evaluation.pipeline import Corruption
 from lexiseg.evaluation.protocols import Protocol
 from lexiseg.evaluation.result import Result
-from lexiseg.evaluation.subject import Model, prepare
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import prepare
 from lexiseg.inference.predictor import Predictor
 
+ABSENT = "went to classes that are in no label map, which count with 0"
 CHILD = Path(__file__).parent / "child.py"
 MASKS_VAL = Path(__file__).parents[3] / "shared" / "data" / "masks-val"
 
@@ -58,8 +64,6 @@ def test_pixels_left_unlabelled_count_for_the_background_where_it_is_scored(tmp_
     data = folder(tmp_path / "data", {"one": (("rrww",), ("rwww",))}, classes=("red", "green", "background"))
     (data / "classes.json").write_text(json.dumps(["red", "green", "background", "white"]))
     # white is background in the label map
-    from PIL import Image
-
     Image.fromarray(np.array([[0, 2, 2, 2]], np.uint8)).save(data / "masks" / "one.png")
     result = of(data, background="white, blue")
     assert list(result.classes) == ["red", "background"]
@@ -68,7 +72,7 @@ def test_pixels_left_unlabelled_count_for_the_background_where_it_is_scored(tmp_
 
 
 def test_seen_and_unseen_classes_are_told_apart(two: Path) -> None:
-    subject = prepare(Model("colours/plain", device="cpu", dtype="fp32"), "folder", two)
+    subject = prepare(Setup(Model("colours/plain", device="cpu", dtype="fp32"), "folder", two))
     opened = dataclasses.replace(subject.opened, subsets={"seen": (0, 2), "unseen": (1,)})
     result = measure(dataclasses.replace(subject, opened=opened), Counting())
     assert result["miou_seen"] == pytest.approx(2 / 3)
@@ -81,7 +85,8 @@ def test_lexiseg_asks_for_everyday_words_where_a_background_is_scored(tmp_path: 
     data = folder(tmp_path / "data", {"one": (("rgw",), ("rgb",))})
     (data / "classes.json").write_text(json.dumps(["red", "green", "background"]))
     result = of(data)
-    assert result.facts["protocol"]["background"] == "sclip"
+    assert result.facts["protocol"]["background"] == "auto"
+    assert result.facts["protocol"]["background_words"][:3] == ["sky", "wall", "tree"]
     assert result["miou"] == 1  # to this model "sky" and all the others are white
     assert of(data, background_threshold=0.9).facts["protocol"]["background"] is None
 
@@ -90,6 +95,61 @@ def test_a_background_that_is_never_predicted_is_a_warning(tmp_path: Path) -> No
     data = folder(tmp_path / "data", {"one": (("rrgg",), ("rrgg",))})
     (data / "classes.json").write_text(json.dumps({"0": "red", "1": "background"}))
     assert "no pixel was left to the background" in " ".join(of(data, background="blue").warnings)
+
+
+@pytest.mark.parametrize(("words", "iou", "miou"), [("blue", None, 1.0), ("yellow", 0.0, (1 / 2 + 1 + 0) / 3)])
+def test_a_background_in_no_label_map_counts_only_where_it_is_predicted(
+    tmp_path: Path, words: str, iou: float | None, miou: float
+) -> None:
+    data = folder(tmp_path / "data", {"one": (("rrgg",), ("rrgg",)) if iou is None else (("ryg",), ("rrg",))})
+    (data / "classes.json").write_text(json.dumps(["red", "green", "background"]))
+    result = of(data, background=words)
+    assert result["miou"] == pytest.approx(miou)
+    assert json.loads(result.dumps())["classes"]["background"]["iou"] == iou
+    said = [line for line in result.warnings if "in no label map" in line]
+    assert said == ([] if iou is None else [f"{100 / 3:.1f} % of the pixels {ABSENT}: background"])
+
+
+def test_any_class_in_no_label_map_counts_only_where_it_is_predicted(two: Path) -> None:
+    (two / "classes.json").write_text(json.dumps(["red", "green", "blue", "yellow", "white"]))
+    picture = np.asarray(Image.open(two / "images" / "one.png")).copy()
+    picture[0, 0] = (255, 255, 0)
+    Image.fromarray(picture).save(two / "images" / "one.png")
+    result = of(two, options={"classes": "all"})
+    assert result.warnings == [f"{100 / 11:.1f} % of the pixels {ABSENT}: yellow"]
+    assert result.classes["yellow"].iou == 0
+    assert np.isnan(result.classes["white"].iou)
+    assert result["miou"] == pytest.approx(sum(result.classes[name].iou for name in ("red", "green", "blue")) / 4)
+
+
+def test_words_of_a_class_never_stand_for_the_background(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", {"one": (("rgw",), ("rgb",))})
+    (data / "classes.json").write_text(json.dumps(["red", "Wall|Sky", "background"]))
+    words = of(data).facts["protocol"]["background_words"]
+    assert "tree" in words
+    assert not {"wall", "sky", "cloud"} & {*words}  # nor what is much the same
+    assert {"wall", "sky"} & {*of(data, background="sclip").facts["protocol"]["background_words"]} == set()
+    assert of(data, background="green, SKY, blue").facts["protocol"]["background_words"] == ["green", "blue"]
+    assert of(data, background="none").facts["protocol"]["background_words"] == []
+
+
+def test_words_that_classes_json_gives_the_background_stand_for_it(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", {"one": (("rgw",), ("rgb",))})
+    (data / "classes.json").write_text(json.dumps(["red", "green", "background|white|yellow"]))
+    result = of(data)
+    assert result.facts["protocol"]["background_words"] == ["white", "yellow"]
+    assert result["miou"] == 1
+    assert of(data, background="blue").facts["protocol"]["background_words"] == ["blue"]
+    (data / "classes.json").write_text(
+        json.dumps({"classes": ["red", "green", "background"], "background": ["white", "yellow"]})
+    )
+    assert of(data).facts["protocol"] == result.facts["protocol"]
+
+
+@pytest.mark.parametrize("name", ["_background_", "other", "unlabeled", "VOID"])
+def test_a_class_that_may_be_none_is_asked_about(two: Path, name: str) -> None:
+    (two / "classes.json").write_text(json.dumps(["red", "green", name]))
+    assert f"is {name!r} a class?" in " ".join(of(two).warnings)
 
 
 def test_words_for_a_background_that_is_not_scored_are_refused(two: Path) -> None:
@@ -233,22 +293,72 @@ def test_other_files_are_no_results(tmp_path: Path, text: str) -> None:
         Result.load(tmp_path / "file.json")
 
 
-def test_a_result_in_the_way_is_not_overwritten_unless_asked(two: Path, tmp_path: Path) -> None:
+def test_a_finished_result_of_the_same_settings_and_data_is_taken(two: Path, tmp_path: Path) -> None:
+    out, seen = tmp_path / "result.json", []
+    first = of(two, out=out)
+    again = of(two, out=out, progress=lambda done, _: seen.append(done))
+    assert not seen
+    assert (first.path, again.path) == (None, out)
+    assert again.to_json() == json.loads(first.dumps())
+
+
+def test_a_result_of_other_settings_is_in_the_way_unless_it_may_be_replaced(two: Path, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     of(two, out=out)
-    with pytest.raises(OutputError, match="exists already"):
-        of(two, out=out)
-    of(two, out=out, overwrite=True)
+    with pytest.raises(
+        OutputError, match=r"settings\.config\.scale was 10\.0 and is 3\.0\); .*out=PATH.*overwrite=True"
+    ):
+        of(two, out=out, scale=3)
+    assert of(two, out=out, scale=3, overwrite=True).path is None
+    with pytest.raises(SettingError, match="give one of them"):
+        of(two, out=out, overwrite=True, resume=True)
 
 
-def test_a_finished_result_is_taken_and_another_one_is_not(two: Path, tmp_path: Path) -> None:
+def test_any_other_file_is_in_the_way(two: Path, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("[1]")
+    with pytest.raises(OutputError, match=r"result\.json: this is not a saved evaluation.*overwrite=True"):
+        of(two, out=tmp_path / "result.json")
+
+
+def test_a_result_of_data_that_changed_since_is_not_taken(two: Path, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    first = of(two, out=out)
-    seen: list[int] = []
-    assert of(two, out=out, resume=True, progress=lambda done, _: seen.append(done)).scores == first.scores
-    assert not seen
-    with pytest.raises(OutputError, match=r"settings\.config\.scale was 10\.0 and is 3"):
-        of(two, out=out, resume=True, scale=3)
+    for path in (two / "masks" / "one.png", two / "images" / "two.png"):
+        of(two, out=out, overwrite=True)
+        content = path.read_bytes()
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+        with pytest.raises(OutputError, match=rf"other data: .* of 1 image changed \({path.stem}\); .*overwrite=True"):
+            of(two, out=out, allow_skipped=True, resume=True)
+        path.write_bytes(content)
+
+
+def test_data_that_was_copied_is_the_same_data(two: Path, tmp_path: Path) -> None:
+    of(two, out=tmp_path / "result.json")
+    other = tmp_path / "elsewhere" / "data"
+    shutil.copytree(two, other, copy_function=shutil.copyfile)
+    assert of(other, out=tmp_path / "result.json").path is not None
+
+
+def test_an_image_under_another_name_is_other_data(two: Path, tmp_path: Path) -> None:
+    of(two, out=tmp_path / "result.json")
+    for folder_name in ("images", "masks"):
+        (two / folder_name / "two.png").rename(two / folder_name / "three.png")
+    with pytest.raises(OutputError, match=r"1 image changed \(two\)"):
+        of(two, out=tmp_path / "result.json")
+
+
+def test_other_ids_of_the_same_classes_are_other_data(two: Path, tmp_path: Path) -> None:
+    (two / "classes.json").write_text(json.dumps({"0": "red", "1": "green", "2": "blue"}))
+    of(two, out=tmp_path / "result.json")
+    (two / "classes.json").write_text(json.dumps({"0": "red", "1": "green", "2": "blue", "3": "yellow"}))
+    of(two, out=tmp_path / "result.json")  # it occurs nowhere
+    for path in (two / "masks").iterdir():
+        ids = np.asarray(Image.open(path))
+        times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+        Image.fromarray(np.where(ids == 2, 3, ids).astype(np.uint8)).save(path)
+        os.utime(path, ns=times)
+    (two / "classes.json").write_text(json.dumps({"0": "red", "1": "green", "3": "blue"}))
+    with pytest.raises(OutputError, match="the ids of the classes differ"):
+        of(two, out=tmp_path / "result.json")
 
 
 def test_progress_is_told(two: Path) -> None:
@@ -264,6 +374,35 @@ def test_a_predictor_is_measured_as_it_is(two: Path, predictor: Callable[[], Pre
     changing = Protocol("colours", "folder", "released", "", settings={"scale": 3})
     with pytest.raises(SettingError, match="loaded already"):
         evaluate(predictor(), "folder", data=two, protocol=changing)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model": None}, "a model cannot be None; give a name"),
+        ({"benchmark": None}, "a benchmark cannot be None"),
+        ({"data": 5}, "data cannot be 5; give the folder"),
+        ({"protocol": 3}, "a protocol cannot be 3"),
+        ({"split": 1}, "a split cannot be 1"),
+        ({"background": {"sky"}}, "the background cannot be {'sky'}"),
+        ({"options": ["classes=all"]}, "the options cannot be ['classes=all']"),
+        ({"limit": "3"}, "limit must be a whole number of images, 1 or more, got '3'"),
+        ({"batch_size": 0}, "batch_size must be a whole number of images, 1 or more, got 0"),
+        ({"corrupt": "fog:1"}, "corrupt must be a Corruption, got 'fog:1'"),
+        ({"out": 3}, "out must be the path of a file, got 3"),
+        ({"preset": 3}, "no preset is called 3"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(two: Path, given: dict[str, Any], says: str) -> None:
+    whole = {"model": "colours/plain", "benchmark": "folder", "data": two, **given}
+    with pytest.raises(LexisegError, match=re.escape(says)):
+        evaluate(**whole)
+
+
+def test_background_words_may_be_a_list(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", {"one": (("rgw",), ("rgb",))})
+    (data / "classes.json").write_text(json.dumps(["red", "green", "background"]))
+    assert of(data, background=["white", "blue"]).scores == of(data, background="white, blue").scores
 
 
 def test_data_must_be_named(two: Path) -> None:
@@ -301,6 +440,34 @@ def test_what_is_unfinished_of_other_settings_is_not_continued(tmp_path: Path) -
     assert of(data, out=out).tallies.to_json() == of(data).tallies.to_json()  # afresh
 
 
+@pytest.mark.parametrize("what", ["images", "masks"])
+def test_what_is_unfinished_of_other_data_is_not_continued(tmp_path: Path, what: str) -> None:
+    data, out = noise(tmp_path / "data", 4), tmp_path / "result.json"
+    _interrupt(data, out, after=2)
+    later, counted = data / what / "003.png", data / what / "000.png"
+    later.write_bytes(counted.read_bytes())  # it has not been counted yet
+    os.utime(counted)  # the same content
+    _interrupt(data, out, after=3)
+    Image.fromarray(255 - np.asarray(Image.open(counted))).save(counted)
+    with pytest.raises(
+        DataError, match=r"other data: .* of 1 image changed \(000\); begin afresh, without resume=True"
+    ):
+        of(data, out=out, resume=True, allow_skipped=True)
+    assert of(data, out=out, allow_skipped=True).images >= 3  # afresh
+
+
+def test_an_image_that_was_repaired_is_other_data(two: Path, tmp_path: Path) -> None:
+    path = two / "images" / "one.png"
+    content = path.read_bytes()
+    path.write_bytes(b"no picture")
+    of(two, out=tmp_path / "result.json", allow_skipped=True)
+    os.utime(path)
+    assert of(two, out=tmp_path / "result.json", allow_skipped=True).path is not None
+    path.write_bytes(content)
+    with pytest.raises(OutputError, match=r"1 image changed \(one\)"):
+        of(two, out=tmp_path / "result.json", allow_skipped=True)
+
+
 def test_a_run_may_be_interrupted_more_than_once(tmp_path: Path) -> None:
     data, out = noise(tmp_path / "data", 9), tmp_path / "result.json"
     for after in (2, 5):
@@ -316,7 +483,8 @@ def test_two_processes_count_what_one_does(tmp_path: Path) -> None:
     command = [sys.executable, CHILD, data, out, "--batch-size", "2", "--own-words", "--boundary"]
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     children = [
-        subprocess.Popen(command, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE) for rank in range(2)
+        subprocess.Popen(command, env={**os.environ, **environment, "RANK": str(rank)}, stdout=subprocess.PIPE)
+        for rank in range(2)
     ]
     counted = [json.loads(child.communicate(timeout=120)[0]) for child in children]
     assert [child.returncode for child in children] == [0, 0]
@@ -346,7 +514,7 @@ def _interrupt(data: Path, out: Path, *, after: int) -> None:
         if done == after:
             raise Stop
 
-    subject = prepare(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data)
+    subject = prepare(Setup(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data))
     keep = Keep(out, resume=True, save_every=0)
     with pytest.raises(Stop):
         measure(subject, Counting(), keep=keep, progress=stop)

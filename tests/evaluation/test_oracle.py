@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,11 @@ from torch.nn import functional
 
 from evaluation.pictures import TWO, folder, label
 from lexiseg import catalog
-from lexiseg.errors import DataError, SettingError, UnknownName
+from lexiseg.errors import DataError, OutputError, SettingError, UnknownName
+from lexiseg.evaluation.counting import Keep
 from lexiseg.evaluation.oracle import oracle
 from lexiseg.evaluation.result import Result
+from lexiseg.evaluation.setup import Model, Setup
 from lexiseg.metrics.confusion import Confusion
 from lexiseg.metrics.oracle import label_proposals
 from lexiseg.metrics.scores import score
@@ -26,8 +29,9 @@ CLASSES = ["red", "green", "blue"]
 TRUTHS = {key: label(truth, CLASSES) for key, (_, truth) in TWO.items()}
 
 
-def of(masks: Any, data: Path, **arguments: Any) -> Result:
-    return oracle(masks, "folder", data=data, device="cpu", dtype="fp32", **arguments)
+def of(masks: Any, data: Path, changes: Mapping[str, Any] | None = None, **arguments: Any) -> Result:
+    model = Model(str(masks), device="cpu", dtype="fp32", changes=changes or {})
+    return oracle(Setup(model, "folder", data), **arguments)
 
 
 @pytest.fixture
@@ -66,9 +70,19 @@ def test_proposals_are_assigned_as_the_metric_does(two: Path, proposals: Path, a
 
 
 def test_results_of_oracles_are_kept(two: Path, parts: Path, tmp_path: Path) -> None:
-    result = of(parts, two, out=tmp_path / "oracle.json")
+    result = of(parts, two, keep=Keep(tmp_path / "oracle.json"))
     assert Result.load(tmp_path / "oracle.json").scores == result.scores
-    assert of(parts, two, out=tmp_path / "oracle.json", resume=True).scores == result.scores
+    assert of(parts, two, keep=Keep(tmp_path / "oracle.json")).scores == result.scores
+
+
+def test_results_of_masks_that_changed_since_are_not_taken(two: Path, parts: Path, tmp_path: Path) -> None:
+    of(parts, two, keep=Keep(tmp_path / "oracle.json"))
+    Image.fromarray(np.zeros_like(TRUTHS["one"])).save(parts / "one.png")
+    with pytest.raises(OutputError, match=r"1 image changed \(one\)"):
+        of(parts, two, keep=Keep(tmp_path / "oracle.json"))
+    (parts / "one.png").unlink()
+    with pytest.raises(OutputError, match=r"1 image changed \(one\)"):
+        of(parts, two, keep=Keep(tmp_path / "oracle.json"))
 
 
 @pytest.mark.parametrize("weights", ["sigmoid", "linear"])
@@ -124,12 +138,13 @@ def test_all_classes_are_scored_with_the_background(tmp_path: Path) -> None:
 
 def test_a_proposer_is_scored_without_any_words(two: Path) -> None:
     """Two clusters of two colours each are the truth itself."""
-    result = of("kmeans", two, features="colours", k=6, side=6)
+    result = of("kmeans", two, {"features": "colours", "k": 6, "side": 6})
     assert result.facts["settings"]["k"] == 6
-    assert result["pixel_accuracy"] > of("kmeans", two, features="colours", k=1, side=6)["pixel_accuracy"]
-    assert of("superpixels", two, min_size=1, short_side=None)["pixel_accuracy"] > 0
+    one = of("kmeans", two, {"features": "colours", "k": 1, "side": 6})
+    assert result["pixel_accuracy"] > one["pixel_accuracy"]
+    assert of("superpixels", two, {"min_size": 1, "short_side": None})["pixel_accuracy"] > 0
 
 
 def test_a_setting_that_a_proposer_lacks_is_named(two: Path) -> None:
     with pytest.raises(UnknownName, match="clusters"):
-        of("kmeans", two, clusters=3)
+        of("kmeans", two, {"clusters": 3})

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
 import lexiseg
 from lexiseg import catalog, settings
 from lexiseg.benchmarks import _benchmark, _classes
 from lexiseg.encoders.templates import templates
 from lexiseg.errors import SettingError, UnknownName
+from lexiseg.evaluation.choosing import PUBLISHED, choose, named, protocol, studies
 from lexiseg.evaluation.protocols import LEXISEG, Protocol
-from lexiseg.evaluation.published import STUDIES, named, protocol
-from lexiseg.evaluation.subject import Model, choose, load
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import load
+from lexiseg.inference import devices
 from lexiseg.inference.preprocess import target_size
 from lexiseg.inference.windows import boxes
 from lexiseg.metrics.scores import AVERAGES
 from lexiseg.segmenter import Inference
 
-EVERY = [study.protocol(benchmark) for study in STUDIES for benchmark in study.rows]
+METHODS = catalog.names(PUBLISHED)
+EVERY = [
+    study.protocol(method, benchmark) for method in METHODS for study in studies(method) for benchmark in study.rows
+]
 FIELDS = {field.name for field in dataclasses.fields(Inference)}
 
 
@@ -58,9 +67,9 @@ def test_settings_of_a_protocol_are_those_of_its_method(chosen: Protocol) -> Non
 
 
 def test_variants_that_authors_measured_exist() -> None:
-    for study in STUDIES:
-        if study.method in catalog.names("methods"):
-            assert set(study.variants) <= set(catalog.get("methods", study.method).VARIANTS)
+    for method in {*METHODS} & {*catalog.names("methods")}:
+        for study in studies(method):
+            assert set(study.variants) <= set(catalog.get("methods", method).VARIANTS)
 
 
 def test_names_are_given_once_per_method_and_benchmark() -> None:
@@ -79,6 +88,70 @@ def test_published_weights_are_measured_as_published_and_others_as_they_are() ->
 
 
 @pytest.mark.parametrize(
+    ("name", "weights", "chosen"),
+    [
+        ("simseg/vit-b16", "simseg.vit-b.pth", "released"),
+        ("maskclip/rn50", "RN50.pt", "released"),
+        ("maskclip/custom", "my-clip", LEXISEG),
+        ("maskclip/mini", None, LEXISEG),
+    ],
+)
+def test_weights_from_a_file_keep_the_protocol_of_their_variant(name: str, weights: str | None, chosen: str) -> None:
+    assert choose(Setup(Model(name, weights=weights), "voc20" if "maskclip" in name else "voc21")).name == chosen
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"variant": "vit-b16", "converted_from": "simseg.vit-b.pth"}, "released"),
+        ({"recipe": {"model": "simseg/vit-s16"}}, "released"),
+        ({"recipe": {"model": "simseg/custom"}}, LEXISEG),
+        ({"recipe": None}, LEXISEG),
+        ({}, LEXISEG),
+    ],
+)
+def test_a_saved_folder_is_measured_as_the_variant_that_it_says(
+    tmp_path: Path, facts: dict[str, Any], name: str
+) -> None:
+    config = catalog.get("methods", "simseg").Config()
+    catalog.describe(tmp_path, "simseg", config, Inference(), **facts)
+    chosen = choose(Setup(Model(str(tmp_path)), "context60"))
+    assert chosen.name == name
+    assert chosen.settings.get("ranked_classes") == (30 if name == "released" else None)
+    assert choose(Setup(Model(str(tmp_path)), "context60", protocol=LEXISEG)).name == LEXISEG
+
+
+@pytest.mark.parametrize(("asked", "used"), [("auto", "float32"), ("bf16", "bfloat16")])
+def test_published_protocols_use_the_precision_of_their_authors(
+    monkeypatch: pytest.MonkeyPatch, asked: str, used: str
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_has", lambda probe: probe == "_is_avx512_bf16_supported")
+    for name in ("released", "paper"):
+        chosen = protocol("maskclip", "context59", name)
+        assert load(Model("maskclip/tiny", dtype=asked), chosen).settings["dtype"] == used
+    assert load(Model("maskclip/tiny", dtype=asked), protocol("maskclip", "folder")).settings["dtype"] == "bfloat16"
+
+
+def test_released_maskclip_upsamples_twice_as_mmsegmentation_does() -> None:
+    """Grid to resized picture, resized picture to photograph, argmax; in windows, their mean in between."""
+    random = np.random.default_rng(0)
+    photo = random.integers(0, 256, (50, 70, 3), np.uint8)
+    words = ["cat", "dog", "tree", "sky"]
+    chosen = protocol("maskclip", "voc20", "released")
+    for window in (None, 64):
+        changes = {"short_side": 96, "templates": "single", "window": window, "stride": 40}
+        predictor = load(Model("maskclip/tiny", device="cpu", changes=changes), chosen)
+        size = target_size(50, 70, predictor.inference)
+        total, cover = torch.zeros(1, 4, *size), torch.zeros(1, 1, *size)
+        for box, view in predictor.embed(photo).views:
+            logits = predictor.segmenter.classify(view, predictor.embed_text(words)).logits
+            total[:, :, *box.slices] += functional.interpolate(logits, box.size, mode="bilinear", align_corners=False)
+            cover[:, :, *box.slices] += 1
+        twice = functional.interpolate(total / cover, (50, 70), mode="bilinear", align_corners=False)
+        assert np.array_equal(predictor.segment(photo, words).labels, twice.argmax(1)[0].numpy())
+
+
+@pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
         ("simseg/tiny-clip", {}, None),
@@ -90,8 +163,8 @@ def test_published_weights_are_measured_as_published_and_others_as_they_are() ->
 def test_a_setting_decides_whether_a_method_has_a_background_of_its_own(
     name: str, changes: dict[str, str], words: str | None
 ) -> None:
-    assert choose(Model(name, changes=changes), "voc21", None).background == words
-    assert choose(lexiseg.load(name, **changes), "voc21", None).background == words
+    assert choose(Setup(Model(name, changes=changes), "voc21")).background == words
+    assert choose(Setup(lexiseg.load(name, **changes), "voc21")).background == words
 
 
 def test_lexiseg_adds_background_words_only_without_a_rule_of_the_method() -> None:
@@ -156,10 +229,9 @@ def test_what_is_asked_for_on_top_of_a_protocol_counts() -> None:
 
 def test_thresholds_are_those_of_the_released_configurations() -> None:
     table = {
-        (study.method, study.name, benchmark): row.settings["product_threshold"]
-        for study in STUDIES
-        for benchmark, row in study.rows.items()
-        if "product_threshold" in row.settings
+        (chosen.method, chosen.name, chosen.benchmark): chosen.settings["product_threshold"]
+        for chosen in EVERY
+        if "product_threshold" in chosen.settings
     }
     assert table["segclip", "released", "voc21"] == 0.80
     assert table["segclip", "paper", "voc21"] == 0.75

@@ -11,14 +11,15 @@ from lexiseg.evaluation.counting import Counting, Keep
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.evaluation.pipeline import Corruption
 from lexiseg.evaluation.robustness import robustness
-from lexiseg.evaluation.subject import Model, prepare
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import prepare
 
 KINDS = [("gaussian_noise", 1), ("gaussian_noise", 5), ("contrast", 5)]
 
 
 def test_each_corruption_is_measured_as_on_its_own(tmp_path: Path) -> None:
     data = noise(tmp_path / "data", 6)
-    subject = prepare(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data)
+    subject = prepare(Setup(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data))
     found = robustness(subject, KINDS, Counting(batch_size=2))
     alone = evaluate(
         "colours/plain", "folder", data=data, device="cpu", dtype="fp32", corrupt=Corruption("gaussian_noise", 5)
@@ -35,7 +36,7 @@ def test_each_corruption_is_measured_as_on_its_own(tmp_path: Path) -> None:
 
 def test_results_are_kept_one_by_one(tmp_path: Path) -> None:
     data = noise(tmp_path / "data", 3)
-    subject = prepare(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data)
+    subject = prepare(Setup(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data))
 
     def keep(corruption: Corruption | None) -> Keep:
         name = "clean" if corruption is None else f"{corruption.kind}-{corruption.severity}"

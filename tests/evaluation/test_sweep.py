@@ -13,12 +13,15 @@ from PIL import Image
 from evaluation.pictures import noise
 from lexiseg import catalog
 from lexiseg.errors import SettingError, UnknownName
+from lexiseg.evaluation.counting import Counting
 from lexiseg.evaluation.evaluate import evaluate
+from lexiseg.evaluation.setup import Model, Setup
 from lexiseg.evaluation.sweep import Sweep, sweep, values
 
 
 def of(data: Path, grid: Mapping[str, Sequence[Any]], **arguments: Any) -> Sweep:
-    return sweep("colours/plain", "folder", grid, data=data, device="cpu", dtype="fp32", **arguments)
+    setup = Setup(Model("colours/plain", device="cpu", dtype="fp32"), "folder", data)
+    return sweep(setup, grid, **arguments)
 
 
 @pytest.fixture
@@ -87,12 +90,12 @@ def test_points_are_in_the_order_of_the_grid_and_the_best_is_found(data: Path) -
 
 
 def test_tuning_on_the_reported_photographs_is_warned_of(data: Path) -> None:
-    assert "flatters the number" in of(data, {"threshold": [0.5]}).warnings[0]
+    assert "inflates the score" in of(data, {"threshold": [0.5]}).warnings[0]
 
 
 def test_unreadable_photographs_are_counted_when_allowed(data: Path) -> None:
     (data / "images" / "000.png").write_bytes(b"")
-    found = of(data, {"threshold": [0.5]}, allow_skipped=True)
+    found = of(data, {"threshold": [0.5]}, counting=Counting(allow_skipped=True))
     assert (found.images, list(found.skipped)) == (4, ["000"])
 
 

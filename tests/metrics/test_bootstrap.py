@@ -8,7 +8,7 @@ from scipy import stats
 
 from lexiseg.errors import DataError
 from lexiseg.metrics import scores
-from lexiseg.metrics.bootstrap import differences, intervals
+from lexiseg.metrics.bootstrap import Bootstrap, differences, intervals
 from lexiseg.metrics.confusion import Confusion
 
 
@@ -34,7 +34,7 @@ def noisy(seed, *, noise, images=30, classes=6):
 
 def test_the_interval_of_coin_tosses_is_the_binomial_one():
     right = np.random.default_rng(0).random(400) < 0.7
-    found = intervals(one_pixel_images(right), 2, replicates=4000, seed=1)["pixel_accuracy"]
+    found = intervals(one_pixel_images(right), Bootstrap(2, replicates=4000, seed=1))["pixel_accuracy"]
     low, high = stats.binom(400, right.mean()).ppf([0.025, 0.975]) / 400
     assert found.value == pytest.approx(right.mean())
     assert found.low == pytest.approx(low, abs=0.006)
@@ -46,14 +46,14 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for trial in range(100):
         images = one_pixel_images(random.random(150) < 0.6)
-        found = intervals(images, 2, replicates=300, level=0.9, seed=trial)["pixel_accuracy"]
+        found = intervals(images, Bootstrap(2, replicates=300, level=0.9, seed=trial))["pixel_accuracy"]
         covered += found.low <= 0.6 <= found.high
     assert 82 <= covered <= 97  # 90 expected; a binomial of 100 draws leaves this range once in 200
 
 
 def test_draws_equal_a_loop_that_sums_the_drawn_images():
     confusion = noisy(1, noise=0.2, images=7)
-    found = intervals(confusion.images, 6, replicates=50, seed=3, level=0.8)
+    found = intervals(confusion.images, Bootstrap(6, replicates=50, seed=3, level=0.8))
     random = np.random.default_rng(3)
     names, values = sorted(confusion.images), []
     for drawn in random.integers(7, size=(50, 7)):
@@ -67,8 +67,8 @@ def test_draws_equal_a_loop_that_sums_the_drawn_images():
 
 def test_every_score_has_its_interval_and_the_value_of_the_whole_set():
     confusion = noisy(1, noise=0.2)
-    subsets = scores.crossed(seen=[True] * 3 + [False] * 3)
-    found = intervals(confusion.images, 6, replicates=200, subsets=subsets)
+    subsets = {"seen": [True] * 3 + [False] * 3, "unseen": [False] * 3 + [True] * 3}
+    found = intervals(confusion.images, Bootstrap(6, replicates=200, subsets=subsets))
     expected = scores.score(confusion.tallies, subsets=subsets)
     assert found.keys() == expected.keys()
     for name, interval in found.items():
@@ -79,15 +79,15 @@ def test_every_score_has_its_interval_and_the_value_of_the_whole_set():
 def test_the_seed_and_the_images_alone_decide():
     confusion = noisy(1, noise=0.2)
     shuffled = dict(reversed(confusion.images.items()))
-    first = intervals(confusion.images, 6, replicates=100, seed=4)
-    assert first == intervals(shuffled, 6, replicates=100, seed=4)
-    assert first != intervals(confusion.images, 6, replicates=100, seed=5)
+    first = intervals(confusion.images, Bootstrap(6, replicates=100, seed=4))
+    assert first == intervals(shuffled, Bootstrap(6, replicates=100, seed=4))
+    assert first != intervals(confusion.images, Bootstrap(6, replicates=100, seed=5))
 
 
 def test_pairing_sees_a_difference_that_two_intervals_hide():
     better, worse = noisy(1, noise=0.10).images, noisy(1, noise=0.13).images
-    first, second = intervals(better, 6)["miou"], intervals(worse, 6)["miou"]
-    gap = differences(better, worse, 6)["miou"]
+    first, second = intervals(better, Bootstrap(6))["miou"], intervals(worse, Bootstrap(6))["miou"]
+    gap = differences(better, worse, Bootstrap(6))["miou"]
     assert first.low < second.high  # apart, they overlap
     assert gap.low > 0
     assert gap.value == pytest.approx(first.value - second.value)
@@ -96,18 +96,18 @@ def test_pairing_sees_a_difference_that_two_intervals_hide():
 
 def test_a_model_against_itself_is_a_tie():
     images = noisy(1, noise=0.2).images
-    gap = differences(images, images, 6, replicates=50)["miou"]
+    gap = differences(images, images, Bootstrap(6, replicates=50))["miou"]
     assert (gap.value, gap.low, gap.high, gap.wins) == (0, 0, 0, 0.5)
 
 
 def test_models_scored_on_other_images_cannot_be_paired():
     images = noisy(1, noise=0.2).images
     with pytest.raises(DataError, match="'29' for one"):
-        differences(images, {name: table for name, table in images.items() if name != "29"}, 6)
+        differences(images, {name: table for name, table in images.items() if name != "29"}, Bootstrap(6))
 
 
 def test_no_images_is_an_error_and_no_score_is_nan():
     with pytest.raises(DataError, match="no images to draw"):
-        intervals({}, 2)
-    found = intervals(one_pixel_images([True]), 2, replicates=5, subsets={"nobody": [False, False]})
+        intervals({}, Bootstrap(2))
+    found = intervals(one_pixel_images([True]), Bootstrap(2, replicates=5, subsets={"nobody": [False, False]}))
     assert np.isnan(found["miou_nobody"].low)

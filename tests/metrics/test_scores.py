@@ -89,7 +89,7 @@ def test_scores_are_fractions_and_a_perfect_map_scores_one(tallies):
 
 def test_leading_dimensions_pass_through():
     stack = np.stack([BY_HAND, BY_HAND * 2, BY_HAND + 1])
-    subsets = scores.crossed(seen=[True, False, True, False])
+    subsets = {"seen": [True, False, True, False], "unseen": [False, True, False, True]}
     for name, values in scores.measure(stack, subsets=subsets).items():
         singly = [scores.score(one, subsets=subsets)[name] for one in stack]
         np.testing.assert_allclose(values, singly)
@@ -120,18 +120,8 @@ def test_hiou_is_zero_where_nothing_is_right_and_nan_where_a_side_is_empty():
     assert np.isnan(scores.harmonic_mean(0.5, np.nan))
 
 
-def test_flags_cross_into_thing_and_stuff_of_seen_and_unseen():
-    named = scores.crossed(seen=[True, True, False, False], thing=[True, False, True, False])
-    assert list(named) == [
-        "seen", "unseen", "thing", "stuff", "seen_thing", "seen_stuff", "unseen_thing", "unseen_stuff"
-    ]  # fmt: skip
-    assert [name for name, flags in named.items() if flags[1]] == ["seen", "stuff", "seen_stuff"]
-    assert list(scores.crossed(thing=[True])) == ["thing", "stuff"]
-    assert scores.crossed() == {}
-
-
 def test_an_empty_subset_has_no_score():
-    found = scores.score(BY_HAND, subsets=scores.crossed(seen=[True] * 4))
+    found = scores.score(BY_HAND, subsets={"seen": [True] * 4, "unseen": [False] * 4})
     assert math.isnan(found["miou_unseen"])
     assert math.isnan(found["hiou"])
 

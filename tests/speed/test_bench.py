@@ -8,7 +8,7 @@ import torch
 
 from lexiseg.data.photographs import read
 from lexiseg.errors import SettingError, UnknownName
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.speed import bench
 
 TINY = Model("maskclip/tiny", dtype="fp32")

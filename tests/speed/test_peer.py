@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lexiseg import catalog
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.segmenter import DenseLogits, MaskScores
 from lexiseg.speed import stand_in
 from lexiseg.speed.bench import photograph

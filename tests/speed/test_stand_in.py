@@ -8,7 +8,7 @@ import torch
 from lexiseg import catalog
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape, build
 from lexiseg.errors import WeightsError
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.speed import stand_in
 from lexiseg.vocabulary import Vocabulary
 

@@ -1,4 +1,4 @@
-"""What a benchmark is, and `open`: a data set on disk as a vocabulary and samples with one meaning of every pixel.
+"""Opens a data set on disk as a vocabulary and samples with one meaning of every pixel.
 
 Classes keep their order and never hold the background. Where a benchmark scores the background, it is one more class
 after the others, as it is one more channel in the library: index C, and the pixels a model leaves unlabelled count
@@ -29,7 +29,7 @@ from lexiseg.data.labelled.samples import IdTable, Sample, ignore_value
 from lexiseg.errors import DataError, UnknownName
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["BACKGROUND", "Benchmark", "Opened", "get", "locate", "open", "wordings"]
+__all__ = ["BACKGROUND", "Benchmark", "Opened", "get", "locate", "open", "opened", "wordings"]
 
 BACKGROUND = "background"
 
@@ -44,6 +44,7 @@ class Benchmark:
     wording: the wording of the class names that is used unless another is asked for, see `wordings`.
     background: whether everything that is none of the classes is scored as a class of its own, or not at all.
     void_is_background: whether pixels the release marks as unlabelled are background too.
+    background_words: what everything else is asked for with by default; see `_classes.with_background`.
     occurring: whether only the classes that occur in the split are asked for and scored.
     unseen: classes that a zero-shot split keeps from training.
     test, train: the splits to score and to train on; train is None where there is none.
@@ -57,6 +58,7 @@ class Benchmark:
     wording: str = ""
     background: bool = False
     void_is_background: bool = False
+    background_words: str = "sclip"
     occurring: bool = False
     unseen: tuple[str, ...] = ()
     test: str = "val"
@@ -99,8 +101,10 @@ class Opened:
     seen: for each scored class whether a zero-shot model may train on it; None where the benchmark has no such split.
     subsets: class indices of "thing", "stuff", "seen", "unseen", "seen_thing" ..., those that are told apart.
     class_digest: hash of classes, words and background; two scores compare only where it is equal.
+    ids_digest: hash of which raw ids of the label maps mean which class.
     options: the choice made for each option.
     left_out: files that lie there and are not used, counted by reason; empty for none.
+    background_words: what the data's own class list says of the background beside its name; empty for nothing.
     """
 
     benchmark: Benchmark
@@ -113,13 +117,20 @@ class Opened:
     seen: tuple[bool, ...] | None
     subsets: Mapping[str, tuple[int, ...]]
     class_digest: str
+    ids_digest: str
     options: Mapping[str, str]
     left_out: str = ""
+    background_words: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The scored classes, the background last."""
         return self.vocabulary.names + ((BACKGROUND,) if self.background is not None else ())
+
+    @property
+    def background_default(self) -> str:
+        """What everything else is asked for with by default: the words that the data gives, else the benchmark's."""
+        return "|".join(self.background_words) or self.benchmark.background_words
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -132,6 +143,7 @@ class Opened:
             "classes": len(self.names),
             "wording": self.benchmark.wording,
             "class_digest": self.class_digest,
+            "ids_digest": self.ids_digest,
             "background": self.background is not None,
             "ignore": self.ignore,
             "options": dict(self.options),
@@ -169,6 +181,24 @@ def open(
     split = _split(benchmark, split)
     layout, listing = locate(benchmark, files.local(root, DataError).expanduser(), split)
     _require_files(benchmark, split, listing)
+    return opened(benchmark, split, layout, listing, options=options, cache=cache)
+
+
+def opened(
+    benchmark: Benchmark,
+    split: str,
+    layout: Layout,
+    listing: Listing,
+    *,
+    options: Mapping[str, str],
+    cache: str | os.PathLike[str] | bool = True,
+) -> Opened:
+    """A split that was found, and whose files are all there.
+
+    options: those that `benchmark` was changed by. cache: see `open`.
+
+    Raises `DataError` and `VocabularyError` for a class list that cannot be scored with.
+    """
     found, background = _label_classes(benchmark, listing)
     vocabulary = _vocabulary(found, benchmark.unseen)
     table = _table(benchmark, listing, found, len(found) if background else None)
@@ -183,9 +213,11 @@ def open(
         ignore=table.ignore,
         seen=None if vocabulary.seen is None else vocabulary.seen + (True,) * background,
         subsets=_subsets(found, vocabulary.seen, background),
-        class_digest=_digest(vocabulary, background),
+        class_digest=_digest([vocabulary.digest, background]),
+        ids_digest=_digest(table.scored),
         options={option: options.get(option, next(iter(choices))) for option, choices in benchmark.options.items()},
         left_out=listing.left_out,
+        background_words=_background_words(listing) if background else (),
     )
 
 
@@ -254,7 +286,7 @@ def _label_classes(benchmark: Benchmark, listing: Listing) -> tuple[tuple[LabelC
         occurring = _occurring(listing) if listing.occurring is None else listing.occurring
         found = tuple(label for label in found if label.ids[listing.ids] in occurring)
     if not found:
-        raise DataError(f"{benchmark.name} has no class that occurs in its label maps; check ids and class list")
+        raise DataError(f"{benchmark.name} has no class that occurs in its label maps; `lexiseg data check` shows ids")
     return found, background
 
 
@@ -269,6 +301,13 @@ def _occurring(listing: Listing) -> frozenset[int]:
 
 
 def _vocabulary(found: Sequence[LabelClass], unseen: Sequence[str]) -> Vocabulary:
+    first: dict[str, LabelClass] = {}
+    for label in found:
+        if (other := first.setdefault(label.name.casefold(), label)) is not label:
+            ids = [one.ids.get("id") for one in (other, label)]
+            raise DataError(
+                f"{other.name!r} names two classes (ids {ids[0]} and {ids[1]}); give each a name of its own"
+            )
     return Vocabulary(
         {label.name: label.words or (label.name,) for label in found},
         seen=[label.name not in unseen for label in found] if unseen else None,
@@ -315,5 +354,10 @@ def _subsets(found: Sequence[LabelClass], seen: Sequence[bool] | None, backgroun
     return {name: tuple(sorted(group)) for name, group in groups.items() if 0 < len(group) < scored}
 
 
-def _digest(vocabulary: Vocabulary, background: bool) -> str:
-    return hashlib.sha256(json.dumps([vocabulary.digest, background]).encode()).hexdigest()[:16]
+def _background_words(listing: Listing) -> tuple[str, ...]:
+    found = (label.words for label in listing.classes if label.name.casefold() == BACKGROUND)
+    return tuple(word for words in found for word in words if word.casefold() != BACKGROUND)
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

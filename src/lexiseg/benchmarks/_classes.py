@@ -1,4 +1,4 @@
-"""Class names as versioned data: `classes/*.json` has one file for each label set, with every paper's own wording.
+"""Reads class names: `classes/*.json` has a file for each label set, with every paper's wording.
 
 A file lists the classes in order; each has a name, which is the same in all wordings and stands in results, its raw
 ids in the official files, and the words that each wording prompts with. The tests pin a hash of each wording.
@@ -13,8 +13,9 @@ from typing import Any
 
 from lexiseg.data.labelled.layouts import LabelClass
 from lexiseg.errors import UnknownName
+from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["background_lists", "background_words", "class_sets", "classes", "wordings"]
+__all__ = ["background_lists", "background_words", "class_sets", "classes", "with_background", "wordings"]
 
 _IDS = ("id", "pixel", "png", "png59")  # the keys of a class that are raw ids; see each file's "about"
 _BACKGROUNDS = "backgrounds"
@@ -50,6 +51,19 @@ def background_words(name: str) -> tuple[str, ...]:
     if name not in lists:
         raise UnknownName("background list", name, lists)
     return tuple(lists[name]["words"])
+
+
+def with_background(vocabulary: Vocabulary, background: str, *, as_published: bool = False) -> Vocabulary:
+    """The classes with background words: the name of a list, "auto", or the words.
+
+    as_published: keep words that are words of a class. In any other case they are left out, since no class stands for
+        what is none of the classes.
+    """
+    found = vocabulary.with_background(background_words(background) if background in background_lists() else background)
+    if as_published:
+        return found
+    asked = {word.casefold() for words in vocabulary.words for word in words}
+    return found.with_background([word for word in found.background if word.casefold() not in asked])
 
 
 @cache

@@ -13,6 +13,7 @@ BENCHMARK = Benchmark(
     release=FOLDER,
     classes=None,
     wording="synonyms",
+    background_words="auto",
     occurring=True,
     test="all",
     train="all",

@@ -55,7 +55,7 @@ def bench(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     counts = _counts(classes)
-    from lexiseg.evaluation.subject import Model
+    from lexiseg.evaluation.setup import Model
     from lexiseg.speed import bench as benches
     from lexiseg.speed import measuring
 

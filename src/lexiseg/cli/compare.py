@@ -1,4 +1,4 @@
-"""`lexiseg compare`: which settings of two evaluations differ, and only then which number is higher."""
+"""`lexiseg compare`: tells which settings of two evaluations differ before which number is higher."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ def convert(
     module, variant = catalog.resolve(to, weights=file, **(changes | settings.parse(set_ or ())))
     method = module.__name__.rpartition(".")[2]
     segmenter = module.load(variant)
-    catalog.save(segmenter, out, method=method, inference=variant.inference, source=file, converted_from=file.name)
+    facts = {"variant": catalog.variant_of(to), "converted_from": file.name}
+    catalog.save(segmenter, out, method=method, inference=variant.inference, source=file, **facts)
     if json:
         parameters = sum(parameter.numel() for parameter in segmenter.parameters())
         common.print_json({"model": str(out), "method": method, "parameters": parameters})

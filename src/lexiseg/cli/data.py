@@ -1,4 +1,4 @@
-"""`lexiseg data`: whether a benchmark's data is all there, photographs with captions as shards, the miniature set."""
+"""`lexiseg data`: checks the data of benchmarks, packs captions as shards, prepares the miniature set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Check, pack and prepare data.")
-    group.command("check", epilog=common.examples("lexiseg data check voc21 --data ~/datasets"))(check)
+    group.command(
+        "check",
+        epilog=common.examples(
+            "lexiseg data check folder --data my-photographs", "lexiseg data check voc21 --data ~/datasets --quick"
+        ),
+    )(check)
     epilog = common.examples(
         "lexiseg data pack photos/ shards/ --short-side 224",
         "lexiseg data pack captions.tsv shards/ --images photos/ --shard-size 5000",
@@ -39,12 +44,14 @@ def check(
     split: Annotated[
         str | None, typer.Option("--split", help="Which split.  [default: the one that is scored]")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Only look for the files; open none of them.")] = False,
     json: common.Json = False,
 ) -> None:
-    """Say what of a benchmark's data is there, what is missing and where it comes from; exits with 1 if any is."""
+    """Say what of a benchmark's data is there, what it holds, and what is wrong; exits with 1 if it cannot be used."""
     from lexiseg.benchmarks._check import check as look
 
-    report = look(benchmark, data, split=split)
+    with bar(f"reading {benchmark}") as progress:
+        report = look(benchmark, data, split=split, read=not quick, progress=progress)
     if json:
         common.print_json(report.to_json())
     else:

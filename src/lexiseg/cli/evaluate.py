@@ -1,23 +1,22 @@
-"""`lexiseg evaluate`: models on benchmarks, as a table for people and as JSON with everything that decides a number."""
+"""`lexiseg evaluate`: measures models on benchmarks, as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lexiseg import settings
 from lexiseg.cli import common, options, scoring
-from lexiseg.errors import SettingError
+from lexiseg.cli.results import Place
 
 if TYPE_CHECKING:
-    from lexiseg.evaluation.counting import Keep
-    from lexiseg.evaluation.pipeline import Corruption
+    from lexiseg.evaluation.counting import Counting
     from lexiseg.evaluation.result import Result
     from lexiseg.evaluation.robustness import Robustness
-    from lexiseg.evaluation.subject import Subject
+    from lexiseg.evaluation.setup import Setup
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +58,8 @@ def evaluate(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the results, or for a single one a file that ends with .json.")
     ] = Path("lexiseg-results"),
-    resume: Annotated[bool, typer.Option("--resume", help="Keep what is finished, go on with what is not.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again; replace what is there.")] = False,
     weights: common.Weights = None,
     preset: common.Preset = None,
     set_: common.Settings = None,
@@ -72,63 +71,58 @@ def evaluate(
     """Measure models on benchmarks: mIoU and more, with intervals, baselines and all settings."""
     from lexiseg.data.corruptions import corruptions
     from lexiseg.evaluation.counting import Counting
-    from lexiseg.evaluation.robustness import robustness
-    from lexiseg.evaluation.subject import Model, prepare
+    from lexiseg.evaluation.setup import Model, Setup
 
     kinds = [] if corrupt is None else corruptions.parse(corrupt)
-    benchmarks = options.split_names(on)
-    place = _Place(out, single=len(models) * len(benchmarks) == 1 and not kinds, resume=resume, overwrite=overwrite)
     choices = settings.parse(option or ()) | ({"classes": "all"} if all_classes else {})
     changes = settings.parse(set_ or ()) | ({} if threshold is None else {"background_threshold": threshold})
     counting = Counting(
         limit=limit, batch_size=batch_size, own_words=own_words, boundary=boundary, allow_skipped=allow_skipped
     )
-    found: list[Robustness] = []
     with options.processes() as (main, on_device):
-        for name in models:
-            for benchmark in benchmarks:
-                model = Model(name, weights, preset, on_device or device, dtype, changes)
-                subject = prepare(
-                    model, benchmark, data, wanted=protocol, split=split, wording=wording, background=background,
-                    options=choices,
-                )  # fmt: skip
-                with options.bar(f"{name} on {benchmark}", shown=main) as progress:
-                    keep = place.of(subject)
-                    found.append(robustness(subject, kinds, counting, bgr=bgr, keep=keep, progress=progress))
+        setups = [
+            Setup(
+                Model(name, weights, preset, on_device or device, dtype, changes),
+                benchmark, data, protocol=protocol, split=split, wording=wording, background=background,
+                options=choices,
+            )
+            for name in models
+            for benchmark in options.split_names(on)
+        ]  # fmt: skip
+        place = Place(out, single=len(setups) == 1 and not kinds, resume=resume, overwrite=overwrite)
+        found = _measure(setups, kinds, counting, place, bgr=bgr, main=main)
     if main:
         _print(found, place, json)
 
 
-class _Place:
-    """Where results go: a file for a single one, else a folder with a file for each."""
+def _measure(
+    setups: Sequence[Setup],
+    kinds: Sequence[tuple[str, int]],
+    counting: Counting,
+    place: Place,
+    *,
+    bgr: bool,
+    main: bool,
+) -> list[Robustness]:
+    """main: whether this process prints."""
+    from lexiseg.evaluation.choosing import choose
+    from lexiseg.evaluation.robustness import robustness
+    from lexiseg.evaluation.subject import prepare
 
-    def __init__(self, out: Path, *, single: bool, resume: bool, overwrite: bool) -> None:
-        self.out, self.resume, self.overwrite = out, resume, overwrite
-        self.is_file = out.suffix == ".json"
-        if self.is_file and not single:
-            raise SettingError(f"--out {out} is one file and there are several results; name a folder")
-
-    def of(self, subject: Subject) -> Any:
-        def keep(corruption: Corruption | None) -> Keep:
-            from lexiseg.evaluation.counting import Keep
-
-            return Keep(self.path(subject, corruption), self.resume, self.overwrite)
-
-        return keep
-
-    def path(self, subject: Subject, corruption: Corruption | None) -> Path:
-        """MODEL-on-BENCHMARK.json, with split, protocol and corruption where they are not the usual ones."""
-        if self.is_file:
-            return self.out
-        benchmark = subject.opened.benchmark
-        parts = [subject.predictor.name.strip("./").replace("/", "-"), "on", benchmark.name]
-        parts += [subject.opened.split] if subject.opened.split != benchmark.test else []
-        parts += [subject.protocol.name] if subject.protocol.name != "lexiseg" else []
-        parts += [corruption.kind, str(corruption.severity)] if corruption is not None else []
-        return self.out / ("-".join(parts) + ".json")
+    for setup in setups:
+        choose(setup)  # a wrong name is said before hours of work
+    found = []
+    for setup in setups:
+        subject = prepare(setup)
+        if main:
+            scoring.note_protocol(subject.facts)
+        with options.bar(f"{subject.predictor.name} on {setup.on}", shown=main) as progress:
+            keep = place.keep(setup, subject)
+            found.append(robustness(subject, kinds, counting, bgr=bgr, keep=keep, progress=progress))
+    return found
 
 
-def _print(found: Sequence[Robustness], place: _Place, json: bool) -> None:
+def _print(found: Sequence[Robustness], place: Place, json: bool) -> None:
     results = [result for one in found for result in (one.clean, *one.corrupted.values())]
     for result in results:
         for warning in result.warnings:
@@ -146,8 +140,12 @@ def _print(found: Sequence[Robustness], place: _Place, json: bool) -> None:
     _note_speed(results, place)
 
 
-def _note_speed(results: Sequence[Result], place: _Place) -> None:
-    common.note(f"written: {place.out}")
+def _note_speed(results: Sequence[Result], place: Place) -> None:
     for result in results:
+        scoring.note_taken(result)
+    measured = [result for result in results if result.path is None]
+    if measured:
+        common.note(f"written: {place.out}")
+    for result in measured:
         if line := scoring.speed(result.profile):
             common.note(f"{result.model} on {result.benchmark}: {line}")

@@ -1,4 +1,4 @@
-"""`lexiseg oracle`: what class-agnostic masks would score if each was given its right class."""
+"""`lexiseg oracle`: scores class-agnostic masks as if each was given its right class."""
 
 from __future__ import annotations
 
@@ -41,14 +41,17 @@ def oracle(
     json: common.Json = False,
 ) -> None:
     """Score masks that are named by the ground truth."""
+    from lexiseg.evaluation.counting import Counting, Keep
     from lexiseg.evaluation.oracle import oracle as run_oracle
+    from lexiseg.evaluation.setup import Model, Setup
 
+    model = Model(masks, device=device, dtype=dtype, changes=settings.parse(set_ or ()))
+    setup = Setup(model, on, data, split=split, options=settings.parse(option or ()))
+    counting = Counting(limit=limit, boundary=boundary, allow_skipped=allow_skipped)
+    keep = Keep(out, resume, overwrite)
     with options.bar(f"oracle on {on}") as progress:
-        result = run_oracle(
-            masks, on, data=data, assign=assign, split=split, options=settings.parse(option or ()), limit=limit,
-            boundary=boundary, allow_skipped=allow_skipped, device=device, dtype=dtype, out=out, resume=resume,
-            overwrite=overwrite, progress=progress, **settings.parse(set_ or ()),
-        )  # fmt: skip
+        result = run_oracle(setup, assign=assign, counting=counting, keep=keep, progress=progress)
+    scoring.note_taken(result)
     if json:
         scoring.print_documents([result])
     else:

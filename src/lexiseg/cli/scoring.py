@@ -1,4 +1,4 @@
-"""Evaluations on a terminal: tables that read like those of the papers."""
+"""Prints evaluations: tables that read like those of the papers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lexiseg.cli import common
 
 if TYPE_CHECKING:
     from lexiseg.evaluation.pipeline import Profile
-    from lexiseg.evaluation.result import OwnWords, Result
+    from lexiseg.evaluation.result import ClassScore, OwnWords, Result
     from lexiseg.evaluation.robustness import Robustness
     from lexiseg.metrics.bootstrap import Interval
 
@@ -43,18 +43,38 @@ def print_result(result: Result) -> None:
     skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
     typer.echo(
         f"{result.model} on {result.benchmark} ({benchmark['split']}): {result.images} images{skipped}, "
-        f"{benchmark['classes']} classes, protocol {protocol['name']}\n"
+        f"{benchmark['classes']} classes, protocol {protocol['name']}"
     )
+    if line := background(result.facts):
+        typer.echo(line)
+    typer.echo()
     _print_scores(result.scores, result.baselines)
     if result.own_words is not None:
         _print_own_words(result.own_words)
     typer.echo()
     total = sum(entry.pixels for entry in result.classes.values())
     rows = [
-        (name, percent(entry.iou), percent(entry.accuracy), percent(entry.pixels / total))
+        (name, percent(entry.iou), percent(entry.accuracy), percent(entry.pixels / total), _mark(entry))
         for name, entry in result.classes.items()
     ]
-    common.print_table(("class", "IoU", "accuracy", "% of pixels"), rows)
+    common.print_table(("class", "IoU", "accuracy", "% of pixels", ""), rows)
+
+
+def background(facts: Mapping[str, Any]) -> str:
+    """What is labelled as the background; empty where it is not scored, or where the method has a rule of its own."""
+    if not facts["benchmark"]["background"]:
+        return ""
+    if words := facts["protocol"].get("background_words"):
+        return f"background: {len(words)} words stand for it ({', '.join(words)}); --background names others, or none"
+    threshold = ((facts["settings"] or {}).get("inference") or {}).get("background_threshold")
+    return "" if threshold is None else f"background: pixels whose best class has a posterior below {threshold}"
+
+
+def _mark(entry: ClassScore) -> str:
+    """A class of no true pixel: the means leave it out unless it was predicted."""
+    if entry.pixels:
+        return ""
+    return "in no label map: left out" if math.isnan(entry.iou) else "in no label map, but predicted"
 
 
 def _print_own_words(own: OwnWords) -> None:
@@ -73,6 +93,25 @@ def _print_scores(scores: Mapping[str, Interval], baselines: Mapping[str, Mappin
 
 def _guesses(name: str, baselines: Mapping[str, Mapping[str, float]]) -> list[str]:
     return [percent(scores[name]) if name in scores else "" for scores in baselines.values()]
+
+
+def note_protocol(facts: Mapping[str, Any]) -> None:
+    """Which protocol is used, and the flag for another, where the method has several on this benchmark."""
+    from lexiseg.evaluation.choosing import others
+
+    chosen, benchmark = facts["protocol"], facts["benchmark"]["benchmark"]
+    if found := others(chosen["method"], benchmark, chosen["name"]):
+        flags = " or ".join(f"--protocol {name}" for name in found)
+        common.note(
+            f"{facts['model']} on {benchmark} is measured by the protocol {chosen['name']} ({chosen['source']}), in "
+            f"{facts['settings']['dtype']}; {flags} takes another"
+        )
+
+
+def note_taken(result: Result) -> None:
+    """Where a result comes from that was not measured now."""
+    if result.path is not None:
+        common.note(f"{result.path} has this result of the same settings and data; --overwrite measures again")
 
 
 def print_grid(results: Sequence[Result]) -> None:

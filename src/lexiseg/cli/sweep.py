@@ -1,4 +1,4 @@
-"""`lexiseg sweep`: many settings on one benchmark, with every photograph looked at as seldom as possible."""
+"""`lexiseg sweep`: measures many settings on one benchmark, embedding each photograph as few times as possible."""
 
 from __future__ import annotations
 
@@ -46,16 +46,21 @@ def sweep(
     json: common.Json = False,
 ) -> None:
     """Measure every combination of some settings."""
+    from lexiseg.evaluation.counting import Counting
+    from lexiseg.evaluation.setup import Model, Setup
     from lexiseg.evaluation.sweep import sweep as run_sweep
     from lexiseg.evaluation.sweep import values
 
     grid = {key: values(text) for key, text in settings.parse(set_).items()}
+    setup = Setup(
+        Model(model, weights, preset, device, dtype),
+        on, data, protocol=protocol, split=split, wording=wording, background=background,
+        options=settings.parse(option or ()),
+    )  # fmt: skip
+    counting = Counting(limit=limit, allow_skipped=allow_skipped)
     with options.bar(f"{model} on {on}") as progress:
-        found = run_sweep(
-            model, on, grid, data=data, protocol=protocol, split=split, wording=wording, background=background,
-            options=settings.parse(option or ()), weights=weights, preset=preset, device=device, dtype=dtype,
-            limit=limit, allow_skipped=allow_skipped, progress=progress,
-        )  # fmt: skip
+        found = run_sweep(setup, grid, counting=counting, progress=progress)
+    scoring.note_protocol(found.facts)
     for warning in found.warnings:
         common.note(f"warning: {warning}")
     if out is not None:

@@ -22,7 +22,7 @@ from PIL import JpegImagePlugin, TiffImagePlugin
 
 from lexiseg import files
 from lexiseg.data.pictures.decoding import SIDEWAYS, Content, Pixels, decode, of_samples
-from lexiseg.data.pictures.headers import DAMAGE, SUFFIXES, header, reason
+from lexiseg.data.pictures.headers import DAMAGE, SUFFIXES, bomb, header, reason
 from lexiseg.data.pictures.levels import is_readable
 from lexiseg.errors import ImageError, SettingError
 
@@ -219,9 +219,7 @@ def _named(name: str, size: Size) -> Iterator[None]:
     except ImageError:
         raise
     except Pillow.DecompressionBombError as error:
-        raise ImageError(
-            f"{name} is refused by Pillow ({error}); raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
-        ) from error
+        raise bomb(name, error) from error
     except DAMAGE as error:
         raise ImageError(f"{name} cannot be decoded ({reason(error)}); copy it again, or save it as PNG") from error
     except MemoryError as error:

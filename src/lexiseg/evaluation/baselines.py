@@ -1,8 +1,8 @@
-"""What a score is worth: what labels that know nothing of the photograph would have scored, from the tallies alone.
+"""Scores random and constant labels, from the tallies alone.
 
 random                   every pixel one of the classes at random, in expectation
 majority class           everywhere the class with the most pixels in the data set
-largest class of each    in each image everywhere the class with the most pixels in it, as if somebody had told it
+largest class of each    in each image everywhere the class with the most pixels in it, as if it were known
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""compare: what differs between two evaluations, before which number is higher."""
+"""Tells what differs between two evaluations, before which number is higher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from lexiseg.evaluation.facts import differences as facts_that_differ
 from lexiseg.evaluation.result import Result, flags
-from lexiseg.metrics.bootstrap import Difference, differences
+from lexiseg.metrics.bootstrap import Bootstrap, Difference, differences
 
 __all__ = ["Comparison", "compare"]
 
@@ -37,8 +37,8 @@ def compare(first: Result, second: Result) -> Comparison:
     if not reason:
         images = first.tallies.confusion.images, second.tallies.confusion.images
         classes = len(first.classes)
-        average = first.facts["protocol"]["average"]
-        scores = differences(*images, classes, subsets=flags(first.subsets, classes), average=average)
+        bootstrap = Bootstrap(classes, flags(first.subsets, classes), first.facts["protocol"]["average"])
+        scores = differences(*images, bootstrap)
     around = [{key: result.environment.get(key) for key in CIRCUMSTANCES} for result in (first, second)]
     return Comparison(
         facts_that_differ(first.facts, second.facts), facts_that_differ(around[0], around[1]), scores, reason

@@ -1,9 +1,9 @@
-"""Counting the pixels of a benchmark once, whatever the number of processes and interruptions."""
+"""Counts the pixels of a benchmark once, whatever the processes and interruptions."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError, OutputError, SettingError
-from lexiseg.evaluation import pipeline
-from lexiseg.evaluation.facts import differences
+from lexiseg.evaluation import contents, pipeline
+from lexiseg.evaluation.contents import Beside
+from lexiseg.evaluation.facts import difference
 from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.pipeline import Corruption, Item, Profile
 from lexiseg.evaluation.result import Result
@@ -23,6 +24,8 @@ from lexiseg.evaluation.tallies import Tallies
 from lexiseg.evaluation.unfinished import Unfinished
 
 __all__ = ["Answer", "Counting", "Keep", "Progress", "count", "readable"]
+
+IN_THE_WAY = "choose another place with out=PATH, or replace it with overwrite=True"
 
 Labels = NDArray[Any]
 Progress = Callable[[int, int], None]  # images done, and how many there are
@@ -49,14 +52,19 @@ class Counting:
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch_size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise SettingError(f"{name}={value} is no number of images; give 1 or more")
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise SettingError(f"{name} must be a whole number of images, 1 or more, got {value!r}")
+        if not isinstance(self.corruption, Corruption | None):
+            raise SettingError(
+                f"corrupt must be a Corruption, got {self.corruption!r}; for example Corruption('fog', 3)"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "allow_skipped"}
 
-    def chosen(self, samples: Any) -> list[Sample]:
+    def chosen(self, samples: Sequence[Sample]) -> list[Sample]:
         if self.limit is None or self.limit >= len(samples):
             return list(samples)
         return [samples[place * len(samples) // self.limit] for place in range(self.limit)]
@@ -66,7 +74,10 @@ class Counting:
 class Keep:
     """Where the result goes, and what happens to what is there.
 
-    resume: take a finished result as it is, go on with an unfinished one. Otherwise `overwrite` decides.
+    A finished result of the same settings and data is taken as it is.
+
+    resume: go on with an unfinished result, which is begun afresh otherwise.
+    overwrite: measure again, whatever is there.
     save_every: seconds between two savings of what is unfinished.
     """
 
@@ -75,25 +86,33 @@ class Keep:
     overwrite: bool = False
     save_every: float = 20.0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, Path | None):
+            raise SettingError(f"out must be the path of a file, got {self.path!r}")
+        if self.resume and self.overwrite:
+            raise SettingError("resume keeps what is there and overwrite replaces it; give one of them")
+
     @property
     def unfinished(self) -> Path | None:
         return None if self.path is None else self.path.with_name(f"{self.path.name}.unfinished")
 
-    def finished(self, facts: Mapping[str, Any]) -> Result | None:
-        """The result that is there already and may be taken.
+    def finished(
+        self, facts: Mapping[str, Any], samples: Sequence[Sample], beside: Beside = contents.nothing
+    ) -> Result | None:
+        """The result that is there already, where it is of the same settings and of these samples as they are now.
 
-        Raises `OutputError` for a file that is in the way.
+        Raises `OutputError` for any other file that is in the way.
         """
-        if self.path is None or not self.path.exists() or (self.overwrite and not self.resume):
+        if self.path is None or self.overwrite or not self.path.exists():
             return None
-        if not self.resume:
-            raise OutputError(f"{self.path} exists already; resume it, overwrite it, or choose another place")
-        found = Result.load(self.path)
-        if changed := differences(found.facts, facts):
-            key, then, now = changed[0]
-            raise OutputError(
-                f"{self.path} is the result of something else ({key} was {then!r} and is {now!r}); choose another place"
-            )
+        try:
+            found = Result.load(self.path)
+        except DataError as error:
+            raise OutputError(f"{error}; {IN_THE_WAY}") from error
+        if changed := difference(found.facts, facts):
+            raise OutputError(f"{self.path} has another result ({changed}); {IN_THE_WAY}")
+        if images := contents.changed(found.tallies.marks, samples, beside):
+            raise OutputError(f"{self.path} has a result of {contents.told(images)}; {IN_THE_WAY}")
         return found
 
 
@@ -114,10 +133,14 @@ def count(
     facts: Mapping[str, Any],
     keep: Keep,
     progress: Progress | None = None,
+    beside: Beside = contents.nothing,
 ) -> tuple[Tallies, Profile]:
     """Counts every image once, in this or another process, in this or an earlier session.
 
     label: answers for the items of a stream, in order.
+    beside: the files, other than photograph and label map, that decide what is counted of a sample.
+
+    Raises `DataError` where an earlier session counted images that are other ones now.
     """
     processes = Processes.current()
     counted, before = (
@@ -125,12 +148,13 @@ def count(
     )
     unfinished = Unfinished.open(keep.unfinished, facts, empty=before, resume=keep.resume, processes=processes)
     chosen = counting.chosen(opened.samples)
+    unfinished.check(chosen, beside)
     blocks = _blocks(chosen, counting.batch_size, unfinished.done)
     mine = [sample for block in blocks[processes.rank :: processes.world] for sample in block]
     recorder = _Recorder(counted, unfinished, counting, keep.save_every, progress, len(chosen))
     profile = pipeline.run(
         mine,
-        read=partial(pipeline.read, corruption=counting.corruption),
+        read=partial(_read, counting.corruption, beside),
         label=lambda items: label(readable(items, counting.allow_skipped)),
         record=recorder,
         ahead=counting.batch_size + pipeline.READERS + 1,
@@ -138,6 +162,11 @@ def count(
     unfinished.save(counted)
     everywhere = sum(processes.of_all(profile.images))
     return unfinished.total(counted), replace(profile, images=everywhere)
+
+
+def _read(corruption: Corruption | None, beside: Beside, sample: Sample) -> Item:
+    item = pipeline.read(sample, corruption)
+    return replace(item, mark=contents.mark(sample, item.truth, beside))
 
 
 class _Recorder:
@@ -159,6 +188,8 @@ class _Recorder:
 
     def __call__(self, answer: Answer) -> None:
         item = answer.item
+        assert item.mark is not None, "`_read` marks every item"
+        self.counted.marks[item.key] = item.mark
         if item.truth is None:
             self.counted.skip(item.key, item.reason)
         else:
@@ -175,7 +206,10 @@ class _Recorder:
 def readable(items: Iterator[Item], allow_skipped: bool) -> Iterator[Item]:
     for item in items:
         if item.truth is None and not allow_skipped:
-            raise DataError(f"{item.key} cannot be scored: {item.reason}. Repair it, or allow images to be skipped")
+            raise DataError(
+                f"{item.key} cannot be scored: {item.reason}. Repair it, or leave such images out "
+                "with allow_skipped=True"
+            )
         yield item
 
 

@@ -1,10 +1,10 @@
-"""evaluate: one model, one benchmark, one protocol, and a number with everything that decides it."""
+"""Measures one model on one benchmark: a number with everything that decides it."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lexiseg.benchmarks._advice import doubtful
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.errors import SettingError
 from lexiseg.evaluation import result
@@ -20,7 +21,8 @@ from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.pipeline import Corruption, Item, Profile
 from lexiseg.evaluation.protocols import Protocol
 from lexiseg.evaluation.result import Result
-from lexiseg.evaluation.subject import Model, Subject, prepare
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import Subject, prepare
 from lexiseg.evaluation.tallies import Tallies
 from lexiseg.evaluation.unfinished import Unfinished
 from lexiseg.inference.predictor import Predictor
@@ -29,6 +31,7 @@ from lexiseg.provenance import environment
 __all__ = ["evaluate", "finish", "measure"]
 
 NOWHERE = Keep()
+ASK = "`lexiseg data check` says how to write down what it is"
 
 
 def evaluate(
@@ -39,7 +42,7 @@ def evaluate(
     protocol: str | Protocol | None = None,
     split: str | None = None,
     wording: str | None = None,
-    background: str | None = None,
+    background: str | Sequence[str] | None = None,
     options: Mapping[str, str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     preset: str | None = None,
@@ -59,30 +62,31 @@ def evaluate(
 ) -> Result:
     """Measures a model on a benchmark.
 
-    model, weights, preset, device, dtype: see `lexiseg.load`; or a predictor as it is.
+    model: "method/variant", a method, a saved folder, or a predictor, which is measured as it is.
     benchmark: the name of one whose files lie below `data`, or one that is open.
-    protocol: "released", "paper", "lexiseg" ..., see `protocols`; the method's own unless another is asked for.
-    split, wording, options: see `benchmarks.open`; wording "names" calls each class by its name alone.
-    background: words for everything else, or the name of a list of them, where the benchmark scores a background.
+    weights, preset, device, dtype, changes: see `lexiseg.load`; changes come on top of the protocol's settings.
+    data, protocol, split, wording, background, options: see `Setup`.
     limit, batch_size, corrupt, own_words, boundary, allow_skipped: see `Counting`.
-    out: a JSON file for the result; what is unfinished is kept beside it, and `resume` goes on with it.
+    out: a JSON file for the result; a finished one of the same settings and data is read and returned.
+    resume: go on with an unfinished result, which lies beside `out`.
+    overwrite: measure again, whatever is at `out`.
     progress: called with the images done and how many there are.
-    changes: settings by name, on top of the protocol's.
 
     Where a torch.distributed group exists, its processes share the images and all return the whole result.
 
     Raises `DataError` for data that is missing or cannot be read, `UnknownName` and `SettingError` for anything that
-    does not exist or fit, `OutputError` for a result that is in the way.
+    does not exist or fit, `OutputError` for a result of something else at `out`.
     """
-    named = model if isinstance(model, Predictor) else Model(os.fspath(model), weights, preset, device, dtype, changes)
+    named = model if isinstance(model, Predictor) else _named(model, weights, preset, device, dtype, changes)
     if isinstance(model, Predictor) and (changes or weights or preset):
         raise SettingError("the model is loaded already, so its settings stay; give it by its name to change them")
-    subject = prepare(
-        named, benchmark, data, wanted=protocol, split=split, wording=wording, background=background, options=options
-    )
+    setup = Setup(
+        named, benchmark, data, protocol=protocol, split=split, wording=wording, background=background,
+        options=options or {},
+    )  # fmt: skip
     counting = Counting(limit, batch_size, corrupt, own_words, boundary, allow_skipped)
-    keep = Keep(None if out is None else Path(out), resume, overwrite)
-    return measure(subject, counting, keep=keep, progress=progress)
+    keep = Keep(Path(out) if isinstance(out, str | os.PathLike) else out, resume, overwrite)
+    return measure(prepare(setup), counting, keep=keep, progress=progress)
 
 
 def measure(
@@ -94,12 +98,12 @@ def measure(
 ) -> Result:
     """`evaluate` for a model and a benchmark that are set up."""
     facts = {**subject.facts, "counting": counting.facts}
-    if (found := keep.finished(facts)) is not None:
+    if (found := keep.finished(facts, counting.chosen(subject.opened.samples))) is not None:
         return found
     dtype = subject.predictor.dtype
     label = partial(_ask_twice if counting.own_words else _segment, subject, counting.batch_size)
     tallies, profile = count(subject.opened, label, counting, facts=facts, keep=keep, progress=progress)
-    warnings = _warnings(subject.opened, counting, tallies)
+    warnings = _warnings(subject, counting, tallies)
     if subject.predictor.dtype != dtype:
         warnings.append(f"{dtype} overflowed on the way, and a wider precision was used from there on")
     return finish(subject.opened, facts, tallies, profile, warnings, keep=keep, average=subject.protocol.average)
@@ -154,15 +158,34 @@ def _ask_twice(subject: Subject, batch_size: int, items: Iterator[Item]) -> Iter
         yield Answer(item, subject.scored(labels), own)
 
 
-def _warnings(opened: Opened, counting: Counting, tallies: Tallies) -> list[str]:
-    found = []
+def _named(name: Any, *rest: Any) -> Model:
+    return Model(os.fspath(name) if isinstance(name, os.PathLike) else name, *rest)
+
+
+def _warnings(subject: Subject, counting: Counting, tallies: Tallies) -> list[str]:
+    opened, found = subject.opened, []
     if tallies.skipped:
         found.append(f"{len(tallies.skipped)} images were skipped: {', '.join(sorted(tallies.skipped)[:5])}")
     if opened.left_out:
         found.append(f"files that were left out: {opened.left_out}")
     if counting.limit is not None and counting.limit < len(opened.samples):
         found.append(f"{counting.limit} of the {len(opened.samples)} images were looked at")
-    if opened.background is not None and not tallies.confusion.counts[:, opened.background].any():
+    if opened.benchmark.classes is None:
+        found += [f"is {name!r} a class? {ASK}" for name in opened.vocabulary.names if doubtful(name)]
+    return found + _about_classes(subject, tallies)
+
+
+def _about_classes(subject: Subject, tallies: Tallies) -> list[str]:
+    """Of the classes in no label map, which the means leave out unless they are predicted, and of the background."""
+    counts, names, found = tallies.confusion.counts, subject.opened.names, []
+    true, predicted = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    absent = [name for name, pixels, others in zip(names, true, predicted, strict=True) if others and not pixels]
+    if absent and subject.protocol.average != "present":
+        share = 100 * predicted[true == 0].sum() / counts.sum()
+        few = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        found.append(f"{share:.1f} % of the pixels went to classes that are in no label map, which count with 0: {few}")
+    place = subject.opened.background
+    if place is not None and true[place] and not predicted[place]:
         found.append(
             "no pixel was left to the background, which is scored; give words for it, or a background_threshold"
         )

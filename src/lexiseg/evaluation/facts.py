@@ -1,13 +1,27 @@
-"""What decides a number, as nested JSON values: the same facts, the same number."""
+"""Compares what decides a number, as nested JSON values: the same facts, the same number."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["differences", "flat"]
+__all__ = ["difference", "differences", "flat"]
 
 ABSENT = "(not there)"
+HASHES = {  # what a person calls the facts that are hashes
+    "benchmark.class_digest": "the classes or their words",
+    "benchmark.ids_digest": "the ids of the classes",
+    "words": "the words that were asked for",
+    "settings.templates": "the templates",
+    "settings.weights_digest": "the weights",
+}
+
+
+def difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """The first thing that differs, in words; empty where nothing does."""
+    for key, then, now in differences(first, second):
+        return f"{HASHES[key]} differ" if key in HASHES else f"{key} was {then!r} and is {now!r}"
+    return ""
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

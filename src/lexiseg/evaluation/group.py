@@ -1,4 +1,4 @@
-"""The processes that evaluate together: those of torch.distributed where a group has been made, else this one alone."""
+"""Names the processes that evaluate together: those of torch.distributed, or this one alone."""
 
 from __future__ import annotations
 

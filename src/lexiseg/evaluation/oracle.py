@@ -1,4 +1,4 @@
-"""oracle: what class-agnostic masks would score if each was given its right class, so that only they are to blame.
+"""Scores class-agnostic masks as if each was given its right class, so that only they are to blame.
 
 ZSSeg names its proposals so (Table 6; by the class of largest overlap in the paper, "hard", and by IoU in the code,
 "soft"), S-Seg the parts of its pseudo-masks (Table 1), each by the class of most of its pixels.
@@ -6,8 +6,7 @@ ZSSeg names its proposals so (Table 6; by the class of largest overlap in the pa
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,18 @@ import torch
 from numpy.typing import NDArray
 
 from lexiseg import catalog, settings
-from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
+from lexiseg.catalog import DESCRIPTION
 from lexiseg.data.labelled.labels import Png
+from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError, SettingError, UnknownName
+from lexiseg.evaluation import contents
 from lexiseg.evaluation.counting import Answer, Counting, Keep, Progress, count
 from lexiseg.evaluation.evaluate import finish
 from lexiseg.evaluation.pipeline import Item
 from lexiseg.evaluation.result import Result
-from lexiseg.evaluation.subject import Model, prepare
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import Subject, open_benchmark, prepare
 from lexiseg.inference.upsample import axes
 from lexiseg.metrics.oracle import ASSIGNMENTS, label_proposals, label_segments
 from lexiseg.proposals._proposals import Proposer
@@ -34,7 +36,7 @@ from lexiseg.segmenter import MaskScores
 __all__ = ["oracle"]
 
 Array = NDArray[Any]
-NOWHERE = Keep()
+ALL, NOWHERE = Counting(), Keep()
 
 
 @dataclass(frozen=True)
@@ -47,21 +49,29 @@ class MaskFolder:
     def facts(self) -> dict[str, Any]:
         return {"model": f"oracle of {self.folder}", "settings": {}}
 
+    def beside(self, sample: Sample) -> Sequence[Path]:
+        """The files that decide what is counted of a sample."""
+        return [self._path(sample.key)]
+
     def __call__(self, item: Item) -> tuple[str, Array]:
         """("segments", parts [H, W]) or ("masks", [N, H, W]); raises `DataError` for masks that are not there."""
-        if (path := self.folder / f"{item.key}.npz").is_file():
+        path = self._path(item.key)
+        if path.suffix == ".npz":
             return "masks", _stored_masks(path)
-        path = self.folder / f"{item.key}.png"
         if not path.is_file():
             raise DataError(f"{self.folder} has no masks for {item.key}; put them at {item.key}.png or {item.key}.npz")
         return "segments", np.asarray(Png(path).ids())
+
+    def _path(self, key: str) -> Path:
+        masks = self.folder / f"{key}.npz"
+        return masks if masks.is_file() else self.folder / f"{key}.png"
 
 
 @dataclass(frozen=True, eq=False)
 class ModelMasks:
     """The masks that a model makes of a photograph, whatever it would call them."""
 
-    subject: Any
+    subject: Subject
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -104,82 +114,57 @@ class ProposerMasks:
 
 
 def oracle(
-    masks: str | os.PathLike[str],
-    benchmark: str,
+    setup: Setup,
     *,
-    data: str | os.PathLike[str],
     assign: str = "hard",
-    split: str | None = None,
-    options: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    boundary: bool = False,
-    allow_skipped: bool = False,
-    device: str = "auto",
-    dtype: str = "auto",
-    out: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
+    counting: Counting = ALL,
+    keep: Keep = NOWHERE,
     progress: Progress | None = None,
-    **changes: Any,
 ) -> Result:
     """Scores masks that are named by the ground truth.
 
-    masks: a folder with a file for each image, see `MaskFolder`; or the name of a proposer (`lexiseg list proposals`)
-        or of a model whose masks are taken.
+    setup: its model is the name of a proposer (`lexiseg list proposals`), of a model whose masks are taken, or a folder
+        with a file for each image, see `MaskFolder`.
     assign: "hard" or "soft", for masks that may overlap; see `metrics.oracle`. Parts are always assigned hard.
 
-    The other arguments are those of `evaluate`. Raises what it raises, and `DataError` for masks that are not there.
+    Raises what `evaluate` raises, and `DataError` for masks that are not there.
     """
     if assign not in ASSIGNMENTS:
         raise UnknownName("assignment", assign, ASSIGNMENTS)
-    opened, source = _source(masks, benchmark, data, split, options or {}, device, dtype, changes)
-    counting = Counting(limit=limit, boundary=boundary, allow_skipped=allow_skipped)
+    opened, source = _source(setup)
+    beside = source.beside if isinstance(source, MaskFolder) else contents.nothing
     facts = {
         **source.facts,
         "benchmark": opened.facts,
         "protocol": {"name": "oracle", "assign": assign, "average": "present_or_predicted"},
         "counting": counting.facts,
     }
-    keep = Keep(None if out is None else Path(out), resume, overwrite)
-    if (found := keep.finished(facts)) is not None:
+    if (found := keep.finished(facts, counting.chosen(opened.samples), beside)) is not None:
         return found
 
     def label(items: Iterator[Item]) -> Iterator[Answer]:
         for item in items:
             yield Answer(item, _named(source, item, len(opened.names), assign))
 
-    tallies, profile = count(opened, label, counting, facts=facts, keep=keep, progress=progress)
+    tallies, profile = count(opened, label, counting, facts=facts, keep=keep, progress=progress, beside=beside)
     return finish(opened, facts, tallies, profile, [], keep=keep)
 
 
-def _source(
-    masks: str | os.PathLike[str],
-    benchmark: str,
-    data: str | os.PathLike[str],
-    split: str | None,
-    options: Mapping[str, str],
-    device: str,
-    dtype: str,
-    changes: Mapping[str, Any],
-) -> tuple[Opened, MaskFolder | ModelMasks | ProposerMasks]:
-    from lexiseg.catalog import DESCRIPTION
-
-    folder = Path(masks)
-    if os.fspath(masks) in catalog.names("proposals"):
-        module = catalog.get("proposals", os.fspath(masks))
-        config = settings.change(module.Config(), changes)
-        opened = _benchmark.open(benchmark, data, split=split, **options)
-        return opened, ProposerMasks(os.fspath(masks), config, module.load(config))
-    if folder.is_dir() and not (folder / DESCRIPTION).is_file():
-        return _benchmark.open(benchmark, data, split=split, **options), MaskFolder(folder)
-    model = Model(os.fspath(masks), device=device, dtype=dtype, changes=changes)
-    subject = prepare(model, benchmark, data, split=split, options=options)
+def _source(setup: Setup) -> tuple[Opened, MaskFolder | ModelMasks | ProposerMasks]:
+    model = setup.model
+    if isinstance(model, Model) and model.name in catalog.names("proposals"):
+        module = catalog.get("proposals", model.name)
+        config = settings.change(module.Config(), model.changes)
+        return open_benchmark(setup), ProposerMasks(model.name, config, module.load(config))
+    if isinstance(model, Model) and Path(model.name).is_dir() and not (Path(model.name) / DESCRIPTION).is_file():
+        return open_benchmark(setup), MaskFolder(Path(model.name))
+    subject = prepare(setup)
     return subject.opened, ModelMasks(subject)
 
 
 def _named(source: Callable[[Item], tuple[str, Array]], item: Item, classes: int, assign: str) -> Array:
     """The label map of an item's masks, each with its right class."""
-    if item.truth is None:  # a placeholder, whose labels nobody counts
+    if item.truth is None:  # a placeholder, whose labels are not counted
         return np.zeros(item.image.shape[:2], np.uint8)
     kind, masks = source(item)
     if masks.shape[-2:] != item.truth.shape:

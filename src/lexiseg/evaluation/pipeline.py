@@ -1,4 +1,4 @@
-"""Reading, the model and the metric at the same time, a few images at a time, with account of who waited for whom.
+"""Runs reading, model and metric at the same time, and tells which of them waited.
 
     samples -> read (threads) -> label (this thread: the model) -> record (one thread: the metric)
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lexiseg.data.corruptions.corruptions import corrupt, image_seed
 from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError
+from lexiseg.evaluation.contents import Mark
 
 __all__ = ["Corruption", "Item", "Profile", "read", "run"]
 
@@ -48,12 +49,17 @@ class Corruption:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """A sample that has been read. truth: None where it could not be, for the reason given."""
+    """A sample that has been read.
+
+    truth: None where it could not be, for the reason given.
+    mark: what its files held; None where no result of it is kept.
+    """
 
     key: str
     image: NDArray[np.uint8]
     truth: NDArray[Any] | None
     reason: str = ""
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""How a method is measured on a benchmark, as a frozen value: numbers compare only where these are equal.
+"""Says how a method is measured on a benchmark; numbers compare only where this is equal.
 
 Three names for a protocol:
 
     released    what the authors' code did, which is what their numbers were measured with
     paper       what the paper says, where it says something else
-    lexiseg     the variant's own settings, and `BACKGROUND_WORDS` where a background is scored and no other rule is set
+    lexiseg     the variant's own settings, and the benchmark's `background_words` where a background is scored and no
+                other rule is set
 
-`published.py` has those of the papers. A method's own is "released", else "paper", for the variants that its authors
-measured; for any other (an embedded or a tiny model, weights of one's own) it is "lexiseg".
+`published/` has those of the papers; `choosing` says which of them is a method's own.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BACKGROUND_WORDS", "LEXISEG", "NAMES_ONLY", "Protocol", "Row", "Study", "row"]
+__all__ = ["LEXISEG", "NAMES_ONLY", "Protocol", "Row", "Study", "row"]
 
 LEXISEG = "lexiseg"
-BACKGROUND_WORDS = "sclip"  # a name of `lexiseg.benchmarks._classes.background_lists`
 NAMES_ONLY = "names"  # a wording that every benchmark has: each class by its name alone
 
 
@@ -34,6 +33,7 @@ class Protocol:
     background: words that stand for the background: the name of a list, or the words; None for no such words.
     average: which classes the means leave out, see `metrics.scores`.
     options: choices of the benchmark.
+    dtype: the precision unless another is asked for, see `lexiseg.load`.
     """
 
     method: str
@@ -46,6 +46,7 @@ class Protocol:
     background: str | None = None
     average: str = "present_or_predicted"
     options: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,21 @@ class Study:
     """The protocols of one method under one name: what all its tests share, and a row for each benchmark.
 
     variants: those that the authors measured, by name.
+    dtype: of the authors' code; bf16 in place of fp32 changes about one label in a hundred.
     """
 
-    method: str
     name: str
     source: str
     variants: tuple[str, ...]
     rows: Mapping[str, Row]
     preset: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "fp32"
 
-    def protocol(self, benchmark: str) -> Protocol:
+    def protocol(self, method: str, benchmark: str) -> Protocol:
         line = self.rows[benchmark]
         return Protocol(
-            method=self.method,
+            method=method,
             benchmark=benchmark,
             name=self.name,
             source=self.source,
@@ -96,4 +98,5 @@ class Study:
             wording=line.wording,
             background=line.background,
             options=line.options,
+            dtype=self.dtype,
         )

@@ -1,4 +1,4 @@
-"""A number with everything that decides it: what `evaluate` returns, prints and writes."""
+"""Holds a number with everything that decides it: what `evaluate` returns, prints and writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from lexiseg.errors import DataError
 from lexiseg.evaluation.baselines import baselines
 from lexiseg.evaluation.pipeline import Profile
 from lexiseg.evaluation.tallies import Tallies
-from lexiseg.metrics.bootstrap import Interval, intervals
+from lexiseg.metrics.bootstrap import Bootstrap, Interval, intervals
 from lexiseg.metrics.confusion import Confusion
 from lexiseg.metrics.scores import accuracy, iou
 
 __all__ = ["FORMAT", "ClassScore", "OwnWords", "Result", "flags", "score"]
 
-FORMAT = "lexiseg evaluation, version 1"
+FORMAT = "lexiseg evaluation, version 2"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Result:
     warnings: what a reader of the number must know.
     tallies: of each image, which `compare` draws from.
     environment: command, commit, machine, versions.
+    path: the file that the result was read from; None for one that was measured just now.
     """
 
     facts: dict[str, Any]
@@ -68,6 +69,7 @@ class Result:
     warnings: list[str] = field(default_factory=list)
     profile: Profile = field(default_factory=Profile)
     environment: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -135,18 +137,18 @@ class Result:
                 profile=Profile(**{k: v for k, v in content["profile"].items() if k != "images_per_second"}),
                 environment=content["environment"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"this is no saved evaluation ({error!r}); evaluate again") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"this is not a saved evaluation ({error!r}); evaluate again") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Result:
         """Raises `DataError` for a file that is missing, damaged or something else."""
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{path} cannot be read: {error}; give a file that `lexiseg evaluate` wrote") from error
         try:
-            return cls.from_json(content)
+            return replace(cls.from_json(content), path=Path(path))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -169,9 +171,9 @@ def score(
     confusion, classes = tallies.confusion, len(names)
     if not confusion.images:
         raise DataError(f"none of the {len(tallies.skipped)} images could be read; see why: {tallies.skipped}")
-    scores = intervals(confusion.images, classes, subsets=flags(subsets, classes), average=average)
+    scores = intervals(confusion.images, Bootstrap(classes, flags(subsets, classes), average))
     if tallies.boundary:
-        scores["boundary_miou"] = intervals(tallies.boundary, classes, average=average)["miou"]
+        scores["boundary_miou"] = intervals(tallies.boundary, Bootstrap(classes, average=average))["miou"]
     return Result(
         facts=facts,
         images=len(confusion.images),
@@ -202,7 +204,7 @@ def _classes(confusion: Confusion, names: tuple[str, ...]) -> dict[str, ClassSco
 def _score_own(own: Confusion, average: str) -> OwnWords | None:
     if not own.images:
         return None
-    scores = intervals(own.images, own.classes, average=average)
+    scores = intervals(own.images, Bootstrap(own.classes, average=average))
     return OwnWords(len(own.images), scores, baselines(own, own_words=True, average=average))
 
 

@@ -1,4 +1,4 @@
-"""robustness: the same evaluation on corrupted photographs, and what is left of the score (MaskCLIP, Table 1b)."""
+"""Measures on corrupted photographs, and what is left of the score (MaskCLIP, Table 1b)."""
 
 from __future__ import annotations
 

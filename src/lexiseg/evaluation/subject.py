@@ -1,12 +1,9 @@
-"""A model set up by a protocol for the words of a benchmark: what is measured."""
+"""Sets a model up by a protocol for the words of a benchmark."""
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,31 +12,20 @@ from numpy.typing import NDArray
 from lexiseg import catalog
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
-from lexiseg.benchmarks._classes import background_lists, background_words
+from lexiseg.benchmarks._classes import with_background
 from lexiseg.errors import DataError, SettingError
+from lexiseg.evaluation.choosing import choose
 from lexiseg.evaluation.protocols import LEXISEG, NAMES_ONLY, Protocol
-from lexiseg.evaluation.published import protocol
+from lexiseg.evaluation.setup import NO_WORDS, Model, Setup
 from lexiseg.evaluation.tallies import relabelled
 from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.predictor import Predictor
 from lexiseg.segmenter import TextClassifier, one_input_size
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["Model", "Subject", "choose", "load", "prepare", "vocabulary_of"]
+__all__ = ["Subject", "load", "open_benchmark", "prepare", "vocabulary_of"]
 
 Labels = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model by name and what is changed about it; see `lexiseg.load`. changes: on top of the protocol's settings."""
-
-    name: str
-    weights: str | os.PathLike[str] | None = None
-    preset: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +46,11 @@ class Subject:
     def facts(self) -> dict[str, Any]:
         """All that decides the number, beside how it is measured."""
         chosen = asdict(self.protocol)
+        kept = {key: value for key, value in chosen.items() if key not in ("benchmark", "options", "dtype")}
         return {
             "model": self.predictor.name,
             "benchmark": self.opened.facts,
-            "protocol": {key: value for key, value in chosen.items() if key not in ("benchmark", "options")},
+            "protocol": {**kept, "background_words": list(self.vocabulary.background)},
             "words": self.vocabulary.digest,
             **({"seen": self.vocabulary.seen} if self.predictor.segmenter.traits.reads_seen else {}),
             "settings": self.predictor.settings,
@@ -93,50 +80,19 @@ class Subject:
         return self.predictor.ask(few, threshold=0, scores=False, classifier=known).label(embedded).labels
 
 
-def prepare(
-    model: Model | Predictor,
-    benchmark: str | Opened,
-    data: str | os.PathLike[str] | None = None,
-    *,
-    wanted: str | Protocol | None = None,
-    split: str | None = None,
-    wording: str | None = None,
-    background: str | None = None,
-    options: Mapping[str, str] | None = None,
-) -> Subject:
+def prepare(setup: Setup) -> Subject:
     """Opens the benchmark and loads the model as the protocol says.
 
-    wanted: a protocol or the name of one; None is the method's own.
-    wording, background, options: in place of the protocol's.
-
-    Raises what `benchmarks.open`, `lexiseg.load` and `protocols.protocol` raise, `DataError` where `data` is not given,
-    and `SettingError` for settings that cannot be applied to what is loaded or opened already.
+    Raises what `choose`, `benchmarks.open` and `lexiseg.load` raise, `DataError` where no data is given, and
+    `SettingError` for settings that cannot be applied to what is loaded or opened already.
     """
-    name = benchmark if isinstance(benchmark, str) else benchmark.benchmark.name
-    chosen = _changed(choose(model, name, wanted), wording, background, options or {})
-    opened = _open(benchmark, data, split, chosen) if isinstance(benchmark, str) else benchmark
-    predictor = load(model, chosen) if isinstance(model, Model) else _as_it_is(model, chosen)
-    if chosen.name == LEXISEG and background is None and not _needs_words(predictor, opened):
-        chosen = replace(chosen, background=None)
-    return Subject(predictor, opened, chosen, vocabulary_of(opened, chosen))
-
-
-def choose(model: Model | Predictor, benchmark: str, wanted: str | Protocol | None) -> Protocol:
-    """The protocol to follow: the one given, the one called so, or the method's own.
-
-    Raises `UnknownName` and `SettingError` as `protocols.protocol` does.
-    """
-    if isinstance(wanted, Protocol):
-        return wanted
-    if isinstance(model, Predictor):
-        module, variant = importlib.import_module(type(model.segmenter).__module__), None
-        traits = model.segmenter.traits
-    else:
-        module, loaded = catalog.resolve(model.name, weights=model.weights, preset=model.preset, **model.changes)
-        variant = model.name.partition("/")[2] if model.weights is None else None
-        traits = module.traits(loaded.config)
-    method = module.__name__.rpartition(".")[2]
-    return protocol(method, benchmark, wanted, variant=variant, own_background=traits.background == "own")
+    chosen = _changed(choose(setup), setup)
+    opened = open_benchmark(setup, chosen)
+    predictor = load(setup.model, chosen) if isinstance(setup.model, Model) else _as_it_is(setup.model, chosen)
+    if chosen.name == LEXISEG and setup.background is None:
+        chosen = replace(chosen, background=_own_background(chosen, predictor, opened))
+    theirs = chosen.name != LEXISEG and setup.background is None
+    return Subject(predictor, opened, chosen, vocabulary_of(opened, chosen, as_published=theirs))
 
 
 def load(model: Model, chosen: Protocol) -> Predictor:
@@ -146,26 +102,55 @@ def load(model: Model, chosen: Protocol) -> Predictor:
         weights=model.weights,
         preset=chosen.preset if model.preset is None else model.preset,
         device=model.device,
-        dtype=model.dtype,
+        dtype=chosen.dtype if model.dtype == "auto" else model.dtype,
         changes={**one_input_size(chosen.settings), **one_input_size(model.changes)},
         digest=True,
     )
 
 
-def _changed(chosen: Protocol, wording: str | None, background: str | None, options: Mapping[str, str]) -> Protocol:
+def open_benchmark(setup: Setup, chosen: Protocol | None = None) -> Opened:
+    """The benchmark, with the wording and the options of a protocol where there is one.
+
+    Raises what `benchmarks.open` raises, and `DataError` where no data is given.
+    """
+    if isinstance(setup.benchmark, Opened):
+        return setup.benchmark
+    if setup.folder is None:
+        raise DataError(f"no data folder was given for {setup.on}; give data=FOLDER")
+    wording = setup.wording if chosen is None else chosen.wording
+    options = setup.options if chosen is None else chosen.options
+    own = None if wording == NAMES_ONLY else wording
+    return _benchmark.open(setup.on, setup.folder, split=setup.split, wording=own, **options)
+
+
+def vocabulary_of(opened: Opened, chosen: Protocol, *, as_published: bool = False) -> Vocabulary:
+    """The words that a protocol asks with; raises `SettingError` for background words where no background is scored.
+
+    as_published: the background words are those of the authors. In any other case the classes' own words are left out
+        of them.
+    """
+    vocabulary = opened.vocabulary
+    if chosen.wording == NAMES_ONLY:
+        vocabulary = Vocabulary({name: (name,) for name in vocabulary.names}, seen=vocabulary.seen, shared_words=True)
+    if chosen.background is None:
+        return vocabulary
+    if opened.background is None:
+        raise SettingError(
+            f"{opened.benchmark.name} does not score a background, so words for it ({chosen.background!r}) could only "
+            "lose pixels; leave them out"
+        )
+    return with_background(vocabulary, chosen.background, as_published=as_published)
+
+
+def _changed(chosen: Protocol, setup: Setup) -> Protocol:
+    background = chosen.background if setup.background is None else setup.background
+    background = background if isinstance(background, str | None) else "|".join(background)
     return replace(
         chosen,
-        wording=chosen.wording if wording is None else wording,
-        background=chosen.background if background is None else background,
-        options={**chosen.options, **options},
+        wording=chosen.wording if setup.wording is None else setup.wording,
+        background=None if background is None or background.lower() == NO_WORDS else background,
+        options={**chosen.options, **setup.options},
     )
-
-
-def _open(benchmark: str, data: str | os.PathLike[str] | None, split: str | None, chosen: Protocol) -> Opened:
-    if data is None:
-        raise DataError(f"no data folder was given for {benchmark}; give data=FOLDER")
-    wording = None if chosen.wording == NAMES_ONLY else chosen.wording
-    return _benchmark.open(benchmark, Path(data), split=split, wording=wording, **chosen.options)
 
 
 def _as_it_is(predictor: Predictor, chosen: Protocol) -> Predictor:
@@ -177,23 +162,11 @@ def _as_it_is(predictor: Predictor, chosen: Protocol) -> Predictor:
     return predictor
 
 
-def _needs_words(predictor: Predictor, opened: Opened) -> bool:
-    """Whether a background is scored and nothing else decides what belongs to it."""
-    return opened.background is not None and predictor.inference.background_threshold is None
+def _own_background(chosen: Protocol, predictor: Predictor, opened: Opened) -> str | None:
+    """What stands for the background by default: the data's words for it, else the benchmark's list.
 
-
-def vocabulary_of(opened: Opened, chosen: Protocol) -> Vocabulary:
-    """The words that a protocol asks with; raises `SettingError` for background words where no background is scored."""
-    vocabulary = opened.vocabulary
-    if chosen.wording == NAMES_ONLY:
-        vocabulary = Vocabulary({name: (name,) for name in vocabulary.names}, seen=vocabulary.seen, shared_words=True)
-    if chosen.background is None:
-        return vocabulary
-    if opened.background is None:
-        raise SettingError(
-            f"{opened.benchmark.name} does not score a background, so words for it ({chosen.background!r}) could only "
-            "lose pixels; leave them out"
-        )
-    if chosen.background in background_lists():
-        return vocabulary.with_background(background_words(chosen.background))
-    return vocabulary.with_background(chosen.background)
+    There are none where it is not scored, or where a threshold decides what belongs to it.
+    """
+    if opened.background is None or predictor.inference.background_threshold is not None or chosen.background is None:
+        return None
+    return opened.background_default

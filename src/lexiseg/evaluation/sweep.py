@@ -1,4 +1,4 @@
-"""sweep: many settings on one benchmark, each photograph embedded once for all that touch the words alone.
+"""Measures many settings on one benchmark, each photograph embedded once for all that touch the words alone.
 
 Text settings (`LATE`) share an embedding, and so do the `classify_settings` of a method's traits. For every other
 combination of settings the photographs are looked at again.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -22,15 +21,16 @@ from lexiseg.errors import SettingError
 from lexiseg.evaluation import pipeline
 from lexiseg.evaluation.counting import Counting, Progress, readable
 from lexiseg.evaluation.pipeline import Item, Profile
-from lexiseg.evaluation.protocols import Protocol
 from lexiseg.evaluation.result import flags
-from lexiseg.evaluation.subject import Model, Subject, prepare, vocabulary_of
+from lexiseg.evaluation.setup import NO_WORDS, Model, Setup
+from lexiseg.evaluation.subject import Subject, prepare, vocabulary_of
 from lexiseg.evaluation.tallies import Tallies
 from lexiseg.inference.predictor import Predictor
-from lexiseg.metrics.bootstrap import Interval, intervals
+from lexiseg.metrics.bootstrap import Bootstrap, Interval, intervals
 
 __all__ = ["LATE", "Point", "Sweep", "sweep", "values"]
 
+ALL = Counting()
 LATE = ("background", "background_threshold", "templates")
 SHORT = {"threshold": "background_threshold"}
 Grid = Mapping[str, Sequence[Any]]
@@ -74,34 +74,16 @@ def values(text: str) -> list[str]:
             start, stop, step = (Decimal(part) for part in text.split(":"))
             found = [str(start + step * place) for place in range(int((stop - start) / step) + 1)]
         except (ValueError, ArithmeticError, InvalidOperation) as error:
-            raise SettingError(f"{text!r} is no range; write start:stop:step, for example 0.1:0.9:0.1") from error
+            raise SettingError(f"{text!r} is not a range; write start:stop:step, for example 0.1:0.9:0.1") from error
     if not found:
         raise SettingError(f"{text!r} has no values; write a,b,c or start:stop:step, for example 0.1:0.9:0.1")
     return found
 
 
-def sweep(
-    model: str | os.PathLike[str],
-    benchmark: str,
-    grid: Grid,
-    *,
-    data: str | os.PathLike[str],
-    protocol: str | Protocol | None = None,
-    split: str | None = None,
-    wording: str | None = None,
-    background: str | None = None,
-    options: Mapping[str, str] | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    preset: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    limit: int | None = None,
-    allow_skipped: bool = False,
-    progress: Progress | None = None,
-    **changes: Any,
-) -> Sweep:
-    """Measures every combination of the settings in `grid`; the other arguments are those of `evaluate`.
+def sweep(setup: Setup, grid: Grid, *, counting: Counting = ALL, progress: Progress | None = None) -> Sweep:
+    """Measures every combination of the settings in `grid`.
 
+    setup: its model is given by name.
     grid: the values to try of each setting: fields of the method's `Config` or of `Inference`, "threshold" for
         background_threshold, and "background" for words or lists of them ("none" for no words).
 
@@ -110,20 +92,17 @@ def sweep(
     grid = {SHORT.get(key, key): list(tried) for key, tried in grid.items()}
     if not grid or not all(grid.values()):
         raise SettingError("there is nothing to sweep; give settings with values, for example threshold=0.1:0.9:0.1")
-    module, variant = catalog.resolve(model, weights=weights)
-    late = {*LATE, *module.traits(variant.config).classify_settings}
-    counting = Counting(limit=limit, allow_skipped=allow_skipped)
-    opened: Any = benchmark
+    if not isinstance(setup.model, Model):
+        raise SettingError("a sweep changes settings, and the model is loaded already; give it by its name")
+    late = _late(setup.model)
     groups, profile = _groups(grid, late), Profile()
     measured: dict[str, dict[str, Interval]] = {}
     for done, (early, points) in enumerate(groups.items()):
         # with a threshold to try, "lexiseg" needs no words for the background
         thresholds = {key: grid[key][0] for key in ("background_threshold",) if key in grid}
-        named = Model(os.fspath(model), weights, preset, device, dtype, {**changes, **thresholds, **dict(early)})
-        base = prepare(
-            named, opened, data, wanted=protocol, split=split, wording=wording, background=background, options=options
-        )
-        opened = base.opened
+        model = replace(setup.model, changes={**setup.model.changes, **thresholds, **dict(early)})
+        base = prepare(replace(setup, model=model))
+        setup = replace(setup, benchmark=base.opened)
         subjects = [_variant(base, {key: point[key] for key in point if key in late}) for point in points]
         step = None if progress is None else partial(_report, progress, done, len(groups))
         tallies, one = _count(base, subjects, counting, step)
@@ -138,6 +117,12 @@ def sweep(
         warnings=_warnings(base),
         profile=profile,
     )
+
+
+def _late(model: Model) -> set[str]:
+    """Settings that change no embedding."""
+    module, variant = catalog.resolve(model.name, weights=model.weights)
+    return {*LATE, *module.traits(variant.config).classify_settings}
 
 
 def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
@@ -176,10 +161,10 @@ def _variant(base: Subject, late: Mapping[str, Any]) -> Subject:
         text_cache=predictor.text_cache,
         fingerprint=predictor.fingerprint,
     )
-    chosen = base.protocol
-    if "background" in late:
-        words = str(late["background"])
-        chosen = replace(chosen, background=None if words.lower() == "none" else words)
+    if "background" not in late:
+        return replace(base, predictor=asked)
+    words = str(late["background"])
+    chosen = replace(base.protocol, background=None if words.lower() == NO_WORDS else words)
     return Subject(asked, base.opened, chosen, vocabulary_of(base.opened, chosen))
 
 
@@ -215,7 +200,7 @@ def _report(progress: Progress, group: int, groups: int, done: int, images: int)
 
 def _scores(base: Subject, tallies: Tallies) -> dict[str, Interval]:
     subsets = flags(base.opened.subsets, base.classes)
-    return intervals(tallies.confusion.images, base.classes, subsets=subsets, average=base.protocol.average)
+    return intervals(tallies.confusion.images, Bootstrap(base.classes, subsets, base.protocol.average))
 
 
 def _warnings(base: Subject) -> list[str]:
@@ -225,6 +210,6 @@ def _warnings(base: Subject) -> list[str]:
     train = opened.benchmark.train
     other = "other photographs" if train in (None, opened.split) else f"the split {train!r}"
     return [
-        f"numbers are reported on these very photographs ({opened.benchmark.name}, split {opened.split!r}): a setting "
-        f"that is chosen on them flatters the number; choose it on {other}"
+        f"scores are reported on these photographs ({opened.benchmark.name}, split {opened.split!r}): choosing a "
+        f"setting on the data you report on inflates the score; choose it on {other}"
     ]

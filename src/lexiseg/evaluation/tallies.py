@@ -1,4 +1,4 @@
-"""What an evaluation has counted so far: it adds up over images, shards and processes, and is kept as JSON."""
+"""Holds what has been counted; adds up over images, shards and processes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lexiseg.errors import DataError
+from lexiseg.evaluation.contents import Mark
 from lexiseg.metrics.boundary import boundary_tallies
 from lexiseg.metrics.confusion import Confusion, rows, unlabelled
 
@@ -26,12 +27,14 @@ class Tallies:
     own: where each image was asked about its own classes alone; images with fewer than two are left out.
     boundary: of the bands along the contours, for each image; None where they are not wanted.
     skipped: images that could not be read, and why.
+    marks: what the files of each image held.
     """
 
     confusion: Confusion
     own: Confusion | None = None
     boundary: Rows | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, classes: int, *, own: bool = False, boundary: bool = False) -> Tallies:
@@ -60,7 +63,9 @@ class Tallies:
         """Of both shards; raises `DataError` where they share an image or were counted in different ways."""
         if (self.own is None, self.boundary is None) != (other.own is None, other.boundary is None):
             raise DataError("tallies with and without own words or boundaries cannot be added; count all in one way")
-        both = Tallies(self.confusion + other.confusion, skipped=self.skipped | other.skipped)
+        both = Tallies(
+            self.confusion + other.confusion, skipped=self.skipped | other.skipped, marks=self.marks | other.marks
+        )
         if self.own is not None and other.own is not None:
             both.own = self.own + other.own
         if self.boundary is not None and other.boundary is not None:
@@ -75,6 +80,7 @@ class Tallies:
             "own": None if self.own is None else self.own.to_json(),
             "boundary": None if boundary is None else {name: boundary[name].tolist() for name in sorted(boundary)},
             "skipped": dict(sorted(self.skipped.items())),
+            "marks": {name: list(self.marks[name]) for name in sorted(self.marks)},
         }
 
     @classmethod
@@ -85,9 +91,10 @@ class Tallies:
             if boundary is not None:
                 boundary = {name: np.array(table, dtype=np.int64).reshape(-1, 4) for name, table in boundary.items()}
             own = None if data["own"] is None else Confusion.from_json(data["own"])
-            return cls(Confusion.from_json(data["confusion"]), own, boundary, dict(data["skipped"]))
+            marks = {name: Mark(*entry) for name, entry in data["marks"].items()}
+            return cls(Confusion.from_json(data["confusion"]), own, boundary, dict(data["skipped"]), marks)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"these are no saved tallies ({error!r}); evaluate again") from error
+            raise DataError(f"these are not saved tallies ({error!r}); evaluate again") from error
 
 
 def relabelled(labels: Labels, index_of: Sequence[int], classes: int) -> Labels:

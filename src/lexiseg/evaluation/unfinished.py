@@ -1,4 +1,4 @@
-"""What an interrupted evaluation leaves behind, so that it can go on: files that only ever grow in number.
+"""Keeps what an interrupted evaluation has counted, so that it can go on.
 
 Each process of each session writes what it has counted itself, atomically, to a file of its own:
 
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lexiseg import files
+from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError
-from lexiseg.evaluation.facts import differences
+from lexiseg.evaluation import contents
+from lexiseg.evaluation.contents import Beside
+from lexiseg.evaluation.facts import difference
 from lexiseg.evaluation.group import Processes
 from lexiseg.evaluation.tallies import Tallies
 
@@ -64,6 +67,12 @@ class Unfinished:
         session, done = processes.of_main((session, before.done))
         return cls(folder, processes, before, session, done)
 
+    def check(self, samples: Sequence[Sample], beside: Beside) -> None:
+        """Raises `DataError` where earlier sessions counted images that are other ones now."""
+        changed = contents.changed(self.before.marks, samples, beside) if self.processes.main else []
+        if changed := self.processes.of_main(changed):
+            raise DataError(f"{self.folder} counted {contents.told(changed)}; begin afresh, without resume=True")
+
     def save(self, counted: Tallies) -> None:
         """Keeps what this process has counted in this session."""
         if self.folder is not None:
@@ -90,11 +99,10 @@ def _read(folder: Path, facts: Mapping[str, Any], empty: Tallies) -> tuple[Talli
     if not paths:
         return empty, 0
     before = _load(folder / "facts.json")
-    if changed := differences(before, facts):
-        key, then, now = changed[0]
+    if changed := difference(before, facts):
         raise DataError(
-            f"{folder} belongs to another evaluation: {key} was {then!r} and is {now!r}; "
-            "give the same settings, or start afresh without resuming"
+            f"{folder} belongs to another evaluation: {changed}; "
+            "give the same settings, or begin afresh, without resume=True"
         )
     total = empty
     for path in paths:
@@ -106,5 +114,5 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); start afresh without resuming") from error
+        raise DataError(f"{path} cannot be read ({error}); begin afresh, without resume=True") from error
     return content

@@ -1,4 +1,4 @@
-"""Measuring while training: what the trainer calls every so many steps, without knowing what is measured."""
+"""Measures a model while it trains; the trainer calls it every so many steps."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ the image is what is drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,29 @@ from scipy import sparse
 from lexiseg.errors import DataError
 from lexiseg.metrics.scores import Subsets, measure
 
-__all__ = ["Difference", "Interval", "differences", "intervals"]
+__all__ = ["Bootstrap", "Difference", "Interval", "differences", "intervals"]
 
 Images = Mapping[str, NDArray[np.int64]]  # `Confusion.images`: name -> [k, 4]
 _AT_ONCE = 64  # replicates in memory at a time
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """What is scored and how the images are drawn; the same value and images give the same numbers.
+
+    classes: how many are scored.
+    subsets, average: as in `scores.measure`.
+    replicates: how often a data set is drawn.
+    level: the share of the replicates that an interval holds, 0-1.
+    seed: of the draws.
+    """
+
+    classes: int
+    subsets: Subsets = field(default_factory=dict)
+    average: str = "present_or_predicted"
+    replicates: int = 1000
+    level: float = 0.95
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,36 +62,17 @@ class Difference:
     wins: float
 
 
-def intervals(
-    images: Images,
-    classes: int,
-    *,
-    replicates: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-    subsets: Subsets | None = None,
-    average: str = "present_or_predicted",
-) -> dict[str, Interval]:
-    """The interval of every score of `scores.measure`; the same seed and images give the same numbers.
+def intervals(images: Images, bootstrap: Bootstrap) -> dict[str, Interval]:
+    """The interval of every score of `scores.measure`.
 
     Raises `DataError` where there are no images.
     """
-    tables = [_table(images, sorted(images), classes)]
-    (values,), (drawn,) = _measures(tables, replicates, seed, subsets, average)
-    return {name: Interval(float(values[name]), *_bounds(drawn[name], level)) for name in values}
+    tables = [_table(images, sorted(images), bootstrap.classes)]
+    (values,), (drawn,) = _measures(tables, bootstrap)
+    return {name: Interval(float(values[name]), *_bounds(drawn[name], bootstrap.level)) for name in values}
 
 
-def differences(
-    first: Images,
-    second: Images,
-    classes: int,
-    *,
-    replicates: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-    subsets: Subsets | None = None,
-    average: str = "present_or_predicted",
-) -> dict[str, Difference]:
+def differences(first: Images, second: Images, bootstrap: Bootstrap) -> dict[str, Difference]:
     """Paired bootstrap: both models are scored on the same drawn images, so what they share cancels out.
 
     Raises `DataError` where the two were not measured on the same images.
@@ -83,13 +83,13 @@ def differences(
             "evaluate both on the same images"
         )
     names = sorted(first)
-    tables = [_table(first, names, classes), _table(second, names, classes)]
-    values, drawn = _measures(tables, replicates, seed, subsets, average)
+    tables = [_table(images, names, bootstrap.classes) for images in (first, second)]
+    values, drawn = _measures(tables, bootstrap)
     found = {}
     for name in values[0]:
         gaps = drawn[0][name] - drawn[1][name]
         wins = float(np.mean(gaps > 0) + np.mean(gaps == 0) / 2)
-        found[name] = Difference(float(values[0][name] - values[1][name]), *_bounds(gaps, level), wins)
+        found[name] = Difference(float(values[0][name] - values[1][name]), *_bounds(gaps, bootstrap.level), wins)
     return found
 
 
@@ -106,20 +106,20 @@ def _table(images: Images, names: Sequence[str], classes: int) -> sparse.csr_arr
 
 
 def _measures(
-    tables: Sequence[sparse.csr_array], replicates: int, seed: int, subsets: Subsets | None, average: str
+    tables: Sequence[sparse.csr_array], bootstrap: Bootstrap
 ) -> tuple[list[dict[str, NDArray[np.float64]]], list[dict[str, NDArray[np.float64]]]]:
     """For each table the scores [] of all images, and those of the draws [R]."""
 
     def scores(table: sparse.csr_array, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         tallies = (table.T @ weights.T).T.reshape(len(weights), 3, -1)  # [R, 3, C]
-        return measure(tallies, subsets=subsets, average=average)
+        return measure(tallies, subsets=bootstrap.subsets, average=bootstrap.average)
 
     everything = np.ones((1, tables[0].shape[0]))
     values = [{name: value[0] for name, value in scores(table, everything).items()} for table in tables]
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(bootstrap.seed)
     parts: list[list[dict[str, NDArray[np.float64]]]] = [[] for _ in tables]
-    for start in range(0, replicates, _AT_ONCE):
-        weights = _draw(random, min(_AT_ONCE, replicates - start), tables[0].shape[0])
+    for start in range(0, bootstrap.replicates, _AT_ONCE):
+        weights = _draw(random, min(_AT_ONCE, bootstrap.replicates - start), tables[0].shape[0])
         for part, table in zip(parts, tables, strict=True):
             part.append(scores(table, weights))
     drawn = [{name: np.concatenate([chunk[name] for chunk in part]) for name in part[0]} for part in parts]

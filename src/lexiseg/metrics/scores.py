@@ -25,7 +25,6 @@ __all__ = [
     "AVERAGES",
     "Subsets",
     "accuracy",
-    "crossed",
     "frequency_weighted_iou",
     "harmonic_mean",
     "iou",
@@ -93,18 +92,6 @@ def harmonic_mean(seen: ArrayLike, unseen: ArrayLike) -> Fractions:
     seen, unseen = np.asarray(seen, dtype=np.float64), np.asarray(unseen, dtype=np.float64)
     total = seen + unseen
     return _divide(2 * seen * unseen, np.where(total == 0, 1.0, total))
-
-
-def crossed(*, seen: Flags | None = None, thing: Flags | None = None) -> dict[str, NDArray[np.bool_]]:
-    """The named subsets that a benchmark's flags [C] make: seen, unseen, thing, stuff, and thing and stuff of both."""
-    sides: list[dict[str, NDArray[np.bool_]]] = []
-    for yes, no, flags in (("seen", "unseen", seen), ("thing", "stuff", thing)):
-        if flags is not None:
-            sides.append({yes: np.asarray(flags, dtype=bool), no: ~np.asarray(flags, dtype=bool)})
-    named = {name: flags for side in sides for name, flags in side.items()}
-    if len(sides) == 2:
-        named |= {f"{a}_{b}": sides[0][a] & sides[1][b] for a in sides[0] for b in sides[1]}
-    return named
 
 
 def measure(

@@ -21,7 +21,7 @@ from PIL import Image
 from lexiseg.benchmarks._classes import classes as class_set
 from lexiseg.data.photographs import Photograph
 from lexiseg.errors import SettingError
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.inference import devices, preprocess
 from lexiseg.inference.predictor import Predictor
 from lexiseg.speed import measuring, stand_in

@@ -19,7 +19,7 @@ from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.vit_bert import VitBert, VitBertShape
 from lexiseg.encoders.wordpiece import LETTERS
 from lexiseg.errors import WeightsError
-from lexiseg.evaluation.subject import Model
+from lexiseg.evaluation.setup import Model
 from lexiseg.inference.predictor import Predictor
 from lexiseg.segmenter import Segmenter, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary

@@ -155,13 +155,20 @@ def parse_classes(path: Path) -> tuple[tuple[LabelClass, ...], tuple[int, ...]]:
         raise DataError(f"{error}; {HOW_TO_WRITE}") from error
     if found.entries and not found.numbered:
         raise DataError(f"{path} gives {found.entries[0].name!r} no id; {HOW_TO_WRITE}")
-    classes = tuple(_label_class(place, entry) for place, entry in enumerate(found.entries))
+    classes = tuple(_with_words(_label_class(*each), found.background) for each in enumerate(found.entries))
     numbers = [label.ids["id"] for label in classes]
     if not numbers or numbers[-1] > LARGEST_ID:
         raise DataError(f"{path} must give each class an id of its own, from 0 to {LARGEST_ID}; it has {numbers[-10:]}")
     if named := sorted(set(found.ignore) & set(numbers)):
         raise DataError(f"{path} ignores the id {named[0]}, which is a class; leave it out of one of the two")
     return classes, found.ignore
+
+
+def _with_words(label: LabelClass, background: str | tuple[str, ...]) -> LabelClass:
+    """The class called "background" has the words that the file gives for it."""
+    if isinstance(background, str) or label.name.casefold() != "background":
+        return label
+    return dataclasses.replace(label, words=(*label.words, *background))
 
 
 def _label_class(place: int, entry: Given) -> LabelClass:

@@ -44,6 +44,21 @@ class IdTable:
         classes[list(index_of)] = list(index_of.values())
         return cls(classes, ignore)
 
+    @property
+    def scored(self) -> list[tuple[int, int]]:
+        """The raw ids that are scored, and their classes."""
+        places = np.flatnonzero((self.classes != UNKNOWN) & (self.classes != self.ignore))
+        return list(zip(places.tolist(), self.classes[places].tolist(), strict=True))
+
+    def has(self, number: int) -> bool:
+        """Whether a raw id is one of the release's."""
+        return 0 <= number < len(self.classes) and bool(self.classes[number] != UNKNOWN)
+
+    def index(self, number: int) -> int | None:
+        """The class of a raw id that the release has; None where its pixels are not scored."""
+        index = int(self.classes[number])
+        return None if index == self.ignore else index
+
     def __call__(self, ids: Ids, label: Label) -> Truth:
         """Class indices [H, W]; raises `DataError`, naming the file of `label`, for an id that does not exist."""
         if ids.ndim != 2:
@@ -57,10 +72,10 @@ class IdTable:
 
     def _strange(self, ids: Ids, label: Label, where: npt.NDArray[np.bool_]) -> DataError:
         found = ", ".join(map(str, np.unique(ids[where])[:5]))
-        known = np.flatnonzero(self.classes != UNKNOWN)
+        known = [number for number, _ in self.scored] or np.flatnonzero(self.classes != UNKNOWN).tolist()
         return DataError(
-            f"{label.file} holds id {found}, which its class list does not have (it has {len(known)} ids from "
-            f"{known[0]} to {known[-1]}); take label maps and class list from the same release"
+            f"{label.file} holds id {found}, which its class list lacks (it scores {len(known)} ids from "
+            f"{known[0]} to {known[-1]}); take both from one release, `lexiseg data check` looks at all files"
         )
 
 

@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 from lexiseg.data.pictures.tiff_bands import TiffFile
 from lexiseg.errors import ImageError
 
-__all__ = ["DAMAGE", "KINDS", "NEEDED", "SUFFIXES", "header", "kind_of", "reason"]
+__all__ = ["DAMAGE", "KINDS", "NEEDED", "SUFFIXES", "bomb", "header", "kind_of", "reason"]
 
 # Pillow decoders allowed on untrusted files: its own list has had bombs in FITS, PDF, EPS ...
 # Called directly because `Image.open` applies a pixel limit of its own, which is one number for the whole process.
@@ -114,11 +114,14 @@ def header(name: str, file: IO[bytes]) -> Pillow.Image:
     except ImageError as error:
         raise ImageError(f"{name} {error}") from error
     except Pillow.DecompressionBombError as error:
-        raise ImageError(
-            f"{name} is refused by Pillow ({error}); raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
-        ) from error
+        raise bomb(name, error) from error
     except DAMAGE as error:
         raise ImageError(f"the {kind} header of {name} is damaged ({reason(error)}); copy or save it again") from error
+
+
+def bomb(name: str, error: Pillow.DecompressionBombError) -> ImageError:
+    """What to say of a file with more pixels than Pillow itself allows."""
+    return ImageError(f"{name} is refused by Pillow ({error}); raise PIL.Image.MAX_IMAGE_PIXELS if you trust it")
 
 
 def reason(error: Exception) -> str:

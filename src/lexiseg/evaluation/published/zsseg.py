@@ -1,0 +1,27 @@
+"""Protocols of ZSSeg."""
+
+from __future__ import annotations
+
+from lexiseg.evaluation.protocols import Study, row
+
+__all__ = ["STUDIES"]
+
+_RELEASED = Study(
+    name="released",
+    source="ZSSeg's code: sizes, data-set names as prompts; per data set ensemble weight, mask threshold, prompts",
+    variants=("rn101",),
+    settings={"statistics": "imagenet", "short_side": 512, "long_side": 2048, "blend": "logits"},
+    rows={
+        "coco_stuff_156_15": row(
+            ensemble_weight=0.8, mask_threshold=0.5, prompts="learned", short_side=640, long_side=2560
+        ),
+        "voc_15_5": row(ensemble_weight=0.7, mask_threshold=0.5, prompts="learned_regions"),
+        "ade150": row("zsseg", ensemble_weight=0.5, mask_threshold=0.4, templates="vild14"),
+        "ade847": row("zsseg", ensemble_weight=0.7, mask_threshold=0.3, templates="vild14"),
+        "cityscapes19": row(ensemble_weight=0.4, mask_threshold=0.3, templates="vild14", short_side=1024),
+        "context59": row("zsseg", ensemble_weight=0.4, mask_threshold=0.5, templates="vild14"),
+        "voc20": row(ensemble_weight=0.4, mask_threshold=0.5, prompts="learned"),
+    },
+)
+
+STUDIES = (_RELEASED,)
