@@ -20,7 +20,7 @@ from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.mini.masked import read_masked
 from lexiseg.data.scenes import class_names, unseen_classes
 from lexiseg.errors import DataError, LexisegError, SettingError, UnknownName
-from lexiseg.evaluation.published import protocol
+from lexiseg.evaluation.choosing import protocol
 from lexiseg.methods.student import Training
 from lexiseg.networks.student_network import StudentNetwork
 from lexiseg.recipes import maskclip_plus as recipes

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lexiseg import catalog
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.benchmarks._classes import with_background
