@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lexiseg.evaluation.subject import Model, prepare
+from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.evaluation.subject import prepare
 from lexiseg.vocabulary import Vocabulary
 
 
 def test_which_words_a_model_knows_is_not_forgotten(two: Path) -> None:
-    subject = prepare(Model("maskclip/mini", device="cpu"), "folder", two)
+    subject = prepare(Setup(Model("maskclip/mini", device="cpu"), "folder", two))
     assert subject.predictor.familiar is not None
     assert subject.predictor.familiar.knows("sheep")
 
 
 def test_a_few_classes_are_asked_for_with_the_flags_of_all(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = prepare(Model("colours/plain", device="cpu", dtype="fp32"), "folder", two)
+    subject = prepare(Setup(Model("colours/plain", device="cpu", dtype="fp32"), "folder", two))
     object.__setattr__(subject, "vocabulary", Vocabulary("red, green, blue", seen=[True, False, True]))
     asked: list[Vocabulary] = []
     real = type(subject.predictor).ask

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
@@ -12,7 +11,6 @@ from lexiseg.settings import Dataclass
 
 if TYPE_CHECKING:
     from lexiseg.segmenter import Teacher
-    from lexiseg.training.recipe import Labelling
 
 __all__ = [
     "Batch",
@@ -20,7 +18,6 @@ __all__ = [
     "DataDescription",
     "DataSource",
     "Evaluate",
-    "Label",
     "Objective",
     "ObjectiveDescription",
     "Position",
@@ -136,20 +133,4 @@ class Evaluate(Protocol):
 
     def __call__(self, segmenter: Any, step: int) -> Mapping[str, Any]:
         """Numbers, which are logged as scalars, and images (PIL or uint8 [H, W, 3]), which TensorBoard shows."""
-        ...
-
-
-class Label(Protocol):
-    """Called for a stage that is a `Labelling`, on every process; `lexiseg.evaluation.pseudo_labels.label` is one."""
-
-    def __call__(
-        self, stage: Labelling, folder: Path, *, rank: int, world: int, stop: Callable[[], bool]
-    ) -> Mapping[str, Any]:
-        """Writes the label maps of this process's photographs, one in `world`, into `folder`, and says how many.
-
-        A call after an interruption goes on where the earlier one ended.
-
-        stage: with folders in the place of "@NAME".
-        stop: asked after each photograph, whether to return early.
-        """
         ...

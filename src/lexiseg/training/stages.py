@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -21,13 +21,40 @@ from lexiseg.errors import CheckpointError, SettingError, TrainingError, Unknown
 from lexiseg.training import recipe as recipes
 from lexiseg.training.recipe import Labelling, Recipe, Stage
 
-__all__ = ["as_stages", "change", "check", "hand_over", "is_needed", "name_of", "place_of", "resolve", "versions"]
+__all__ = [
+    "Label",
+    "as_stages",
+    "change",
+    "check",
+    "hand_over",
+    "is_needed",
+    "name_of",
+    "place_of",
+    "resolve",
+    "versions",
+]
 
 _logger = logging.getLogger(__name__)
 
 SIGN = "@"  # before the name of a stage
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _TAKEN = ("checkpoints", "metrics.jsonl", "model", "run.json", "tensorboard")  # in a run's folder
+
+
+class Label(Protocol):
+    """Called for a stage that is a `Labelling`, on every process; `lexiseg.evaluation.pseudo_labels.label` is one."""
+
+    def __call__(
+        self, stage: Labelling, folder: Path, *, rank: int, world: int, stop: Callable[[], bool]
+    ) -> Mapping[str, Any]:
+        """Writes the label maps of this process's photographs, one in `world`, into `folder`, and says how many.
+
+        A call after an interruption goes on where the earlier one ended.
+
+        stage: with folders in the place of "@NAME".
+        stop: asked after each photograph, whether to return early.
+        """
+        ...
 
 
 def versions(module: ModuleType) -> dict[str, tuple[Stage, ...]]:

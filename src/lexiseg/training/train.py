@@ -21,12 +21,13 @@ from lexiseg.provenance import write_run
 from lexiseg.training import checkpoint, random_state, stages
 from lexiseg.training.building import Build, Built, build
 from lexiseg.training.checkpoint import Checkpoint
-from lexiseg.training.contracts import DataSource, Evaluate, Label
+from lexiseg.training.contracts import DataSource, Evaluate
 from lexiseg.training.distributed import processes, total
 from lexiseg.training.random_state import RandomState
 from lexiseg.training.recipe import Labelling, Recipe, Stage, describe, differences
 from lexiseg.training.reporting import Means, Reporter, Silent
 from lexiseg.training.signals import StopSignals
+from lexiseg.training.stages import Label
 from lexiseg.training.trainer import Trainer, open_data
 
 __all__ = ["Run", "train"]
