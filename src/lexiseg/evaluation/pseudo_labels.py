@@ -119,9 +119,7 @@ def _asked(source: DenseSource) -> Vocabulary:
     """The classes that unlabelled pixels may have."""
     whole = source.vocabulary
     assert whole is not None, "_source checks it"
-    words = {whole.names[place]: whole.words[place] for place in source.fillable}
-    seen = None if whole.seen is None else [whole.seen[place] for place in source.fillable]
-    return Vocabulary(words, seen=seen, shared_words=True)
+    return whole.only(source.fillable)
 
 
 def _answers(
