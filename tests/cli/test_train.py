@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from lexiseg.cli.main import main
-from lexiseg.cli.train import find
+from lexiseg.cli.train import _label, find
+from lexiseg.data.scene_data import SceneLabelData
+from lexiseg.data.scenes import Scenes
 from lexiseg.errors import UnknownName
+from lexiseg.training.recipe import Labelling
 from lexiseg.training.trainer import Trainer
 
 TOY = ("train", "mini_clip", "--toy", "--set", "steps=3", "--set", "batch_size=2")
@@ -52,6 +55,12 @@ def test_a_stage_that_is_misspelt_is_answered_with_those_there_are(capsys: pytes
 def test_a_version_that_is_misspelt_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="simseg/released"):
         find("simseg/realesed", mini=False, toy=False)
+
+
+def test_a_stage_that_labels_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Labelling(name="guess", teacher="maskclip/tiny", data=SceneLabelData(Scenes(count=3, size=32)))
+    assert _label(stage, tmp_path / "labels", rank=0, world=1, stop=lambda: False) == {"labelled": 3, "skipped": 0}
+    assert "stage guess: 3 photographs labelled, 0 cannot be read" in capsys.readouterr().err
 
 
 def test_every_version_of_a_recipe_is_listed_and_found(capsys: pytest.CaptureFixture[str]) -> None:

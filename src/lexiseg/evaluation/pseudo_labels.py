@@ -117,9 +117,8 @@ def _facts(stage: Labelling, source: DenseSource, predictor: Predictor) -> dict[
 
 def _asked(source: DenseSource) -> Vocabulary:
     """The classes that unlabelled pixels may have."""
-    whole = source.vocabulary
-    assert whole is not None, "_source checks it"
-    return whole.only(source.fillable)
+    assert source.vocabulary is not None, "_source checks it"
+    return source.vocabulary.only(source.fillable)
 
 
 def _answers(
