@@ -22,7 +22,7 @@ import torch
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import pad
 from lexiseg.inference import devices
@@ -37,52 +37,53 @@ NAIVE_BATCH = 80  # sentences: one word's
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = script.parser(__doc__)
     parser.add_argument("--words", type=int, default=847)
-    parser.add_argument("--templates", default="imagenet80")
+    parser.add_argument("--prompts", default="imagenet80")
     parser.add_argument("--dtype", default="auto")
     options = script.parse(parser, arguments)
     shape = VIT_B16
     if options.quick:
-        shape, options.words, options.templates = TINY_VIT, 5, "vild14"
-    words, sentences = bench.words(options.words).queries, templates(options.templates)
+        shape, options.words, options.prompts = TINY_VIT, 5, "vild14"
+    words, prompts = bench.words(options.words).queries, Prompts.open(options.prompts)
     dtype = devices.dtype(options.dtype, torch.device("cpu"))
-    found = measure(shape, words, sentences, dtype)
-    found["naive"] = naive(shape, words, sentences)
-    count = len(words) * len(sentences)
+    found = measure(shape, words, prompts, dtype)
+    found["naive"] = naive(shape, words, prompts)
+    count = len(words) * len(prompts.sentences)
     script.header(
         "words × sentences", "precision", "cold, s", "sentences/s", "warm, ms", "again, ms", "naive sentences/s"
     )
     script.row(
-        f"{len(words)} × {len(sentences)}", devices.name(dtype), f"{found['cold']:.1f}", f"{count / found['cold']:.0f}",
+        f"{len(words)} × {len(prompts.sentences)}", devices.name(dtype), f"{found['cold']:.1f}",
+        f"{count / found['cold']:.0f}",
         f"{1e3 * found['warm']:.1f}", f"{1e3 * found['again']:.1f}",
         f"{found['naive']:.1f} (of {NAIVE_BATCH} sentences)",
     )  # fmt: skip
     print(f"\nbars: cold {COLD:.0f} s for 847 × 80 on two cores, warm {1e3 * WARM:.0f} ms")
-    facts = {"words": len(words), "templates": len(sentences), "dtype": devices.name(dtype)}
+    facts = {"words": len(words), "templates": len(prompts.sentences), "dtype": devices.name(dtype)}
     script.write(options, "seconds of embedding words, cold and warm", [{**facts, **found}])
 
 
-def measure(shape: ClipShape, words: Sequence[str], sentences: Sequence[str], dtype: torch.dtype) -> dict[str, Any]:
+def measure(shape: ClipShape, words: Sequence[str], prompts: Prompts, dtype: torch.dtype) -> dict[str, Any]:
     """Seconds of each kind."""
     with tempfile.TemporaryDirectory() as folder:
         cache = TextCache(Path(folder))
         first, second = (Clip.random(shape).to(dtype) for _ in range(2))
-        first.embed_words(words[:1], sentences)  # touches the weights
+        first.embed_words(words[:1], prompts)  # touches the weights
         start = measuring.clock()
-        cold = first.embed_words(words, sentences, cache=cache)
+        cold = first.embed_words(words, prompts, cache=cache)
         times = {"cold": measuring.clock() - start}
         for name in ("warm", "again"):  # the second tower is as one that has just been loaded
             start = measuring.clock()
-            found = second.embed_words(words, sentences, cache=cache)
+            found = second.embed_words(words, prompts, cache=cache)
             times[name] = measuring.clock() - start
             assert torch.equal(found, cold), "the cache gives other vectors"
     return times
 
 
 @torch.inference_mode()
-def naive(shape: ClipShape, words: Sequence[str], sentences: Sequence[str]) -> float:
+def naive(shape: ClipShape, words: Sequence[str], prompts: Prompts) -> float:
     """Sentences a second of one batch, in fp32 and padded to the whole context."""
     clip = Clip.random(shape)
-    texts = [template.format(word) for word in words for template in sentences][:NAIVE_BATCH]
+    texts = [sentence for word in words for sentence in prompts(word)][:NAIVE_BATCH]
     rows = pad(clip.tokenizer(texts))
     ids = torch.nn.functional.pad(rows, (0, shape.context - rows.shape[1]))
     times = measuring.race({"naive": lambda: clip.text_model(input_ids=ids).last_hidden_state}, repeats=1)

@@ -39,7 +39,7 @@ from scipy import stats
 from lexiseg import catalog, files
 from lexiseg.data.mini.masked import IGNORE, MaskedPhotograph, MaskedSet, read_masked
 from lexiseg.data.pairs.captions import nouns_and_verbs
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.inference.predictor import Predictor
 from lexiseg.inference.preprocess import prepare
 from lexiseg.methods.simseg import Config, similarity
@@ -120,7 +120,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=("held_out", "val"), default="held_out", help="masks to measure on")
     parser.add_argument("--limit", type=int, help="photographs of each kind to measure on")
     parser.add_argument("--rules", nargs="*", choices=list(RULES), default=list(RULES), help="ways to segment")
-    parser.add_argument("--templates", default="vild14", help="of the words asked for")
+    parser.add_argument("--prompts", default="vild14", help="of the words asked for")
     parser.add_argument("--size", type=int, default=192, help="side of what the network sees when it segments, pixels")
     return parser.parse_args(arguments)
 
@@ -150,7 +150,7 @@ def recipe_of(options: argparse.Namespace, *, steps: int, seed: int, settings: d
 
 def decide_steps(options: argparse.Namespace) -> int:
     """The same for all runs, also of later starts of this script in the same folder."""
-    names = ("batch_size", "train_size", "precision", "weights", "rate", "shards", "part", "limit", "size", "templates")
+    names = ("batch_size", "train_size", "precision", "weights", "rate", "shards", "part", "limit", "size", "prompts")
     same = {name: getattr(options, name) for name in names}
     path = options.out / "steps.json"
     if path.is_file():
@@ -196,7 +196,7 @@ def present(photograph: MaskedPhotograph) -> list[int]:
 
 def measure(start: Mapping[str, Any], measured: Measured, *, options: argparse.Namespace) -> dict[str, Any]:
     """All numbers of one model; start: how `catalog.load` gets it."""
-    shared = {**start, "size": (options.size, options.size), "templates": options.templates}
+    shared = {**start, "size": (options.size, options.size), "prompts": options.prompts}
     predictors = {rule: predictor(shared, *RULES[rule]) for rule in options.rules}
     # with the colours and the pixels that the CRFs want, so that each photograph is looked at once
     result: dict[str, Any] = segmentation(predictor(shared, {}, {"refine": "crf"}), predictors, measured)
@@ -243,7 +243,7 @@ def outside(segmenter: Any, inference: Inference, measured: Measured) -> dict[st
     it depends on where the similarity lies, and not on which classes the image as a whole is taken to show.
     """
     names = [each.names[0] for each in measured.masked.classes]
-    classifier = segmenter.embed_text(Vocabulary(names, shared_words=True), templates(inference.templates))
+    classifier = segmenter.embed_text(Vocabulary(names, shared_words=True), Prompts.open(inference.prompts))
     shares, flat, right, asked = [], [], 0, 0
     for photograph in measured.photographs:
         image = prepare(photograph.image(), inference)

@@ -12,8 +12,12 @@ import pytest
 
 import lexiseg
 from lexiseg import catalog
+from lexiseg.encoders.clip_shape import TINY_VIT
 from lexiseg.errors import LexisegError, SettingError, UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Variant
+from lexiseg.weights import Weights
+
+MINI = Weights("asset", "mini-clip")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ def method(**variants: Variant) -> Any:
 @pytest.fixture(autouse=True)
 def shelf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Two methods in place of the real ones."""
-    mini = Variant(Config(), "asset:mini-clip", Inference(short_side=224), "embedded")
+    mini = Variant(Config(), MINI, Inference(short_side=224), "embedded")
     methods = {
         "maskclip": method(
             mini=mini, tiny=Variant(Config(depth=2), None, Inference()), custom=Variant(Config(), None, Inference())
@@ -63,21 +67,27 @@ def test_a_method_alone_means_its_mini() -> None:
 
 
 def test_a_method_with_weights_of_ones_own_means_its_custom_variant(shelf: dict[str, Any]) -> None:
-    assert loaded("maskclip", weights="some/hub-id").weights == "some/hub-id"
+    assert loaded("maskclip", weights="some/hub-id").weights == Weights("hub", "some/hub-id")
     assert loaded("maskclip", weights="some/hub-id").inference == Inference()
     del shelf["maskclip"].VARIANTS["custom"]
     assert loaded("maskclip", weights="some/hub-id").inference == Inference(short_side=224)
 
 
 def test_weights_replace_those_of_the_variant(tmp_path: Path) -> None:
-    assert loaded("maskclip/mini").weights == "asset:mini-clip"
-    assert loaded("maskclip/mini", weights=tmp_path).weights == str(tmp_path)
+    assert loaded("maskclip/mini").weights == MINI
+    assert loaded("maskclip/mini", weights=tmp_path).weights == Weights("file", str(tmp_path))
+
+
+def test_other_weights_must_still_be_of_the_variants_architecture(shelf: dict[str, Any], tmp_path: Path) -> None:
+    own = Weights("hub", "some/clip", shape=TINY_VIT)
+    shelf["maskclip"].VARIANTS["vit"] = Variant(Config(), own, Inference())
+    assert loaded("maskclip/vit", weights=tmp_path).weights == Weights("file", str(tmp_path), shape=TINY_VIT)
 
 
 def test_a_setting_goes_to_the_config_or_to_inference_whichever_has_it() -> None:
-    variant = loaded("maskclip/mini", depth="24", short_side=336, templates="single")
+    variant = loaded("maskclip/mini", depth="24", short_side=336, prompts="single")
     assert variant.config == Config(depth=24)
-    assert variant.inference == Inference(short_side=336, templates="single")
+    assert variant.inference == Inference(short_side=336, prompts="single")
 
 
 def test_a_preset_is_applied_first_and_settings_of_ones_own_over_it() -> None:
@@ -89,9 +99,7 @@ def test_a_preset_is_applied_first_and_settings_of_ones_own_over_it() -> None:
 
 def test_loading_leaves_the_variant_in_the_table_alone(shelf: dict[str, Any]) -> None:
     loaded("maskclip/mini", depth=1, short_side=5, weights="x")
-    assert shelf["maskclip"].VARIANTS["mini"] == Variant(
-        Config(), "asset:mini-clip", Inference(short_side=224), "embedded"
-    )
+    assert shelf["maskclip"].VARIANTS["mini"] == Variant(Config(), MINI, Inference(short_side=224), "embedded")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_a_described_folder_is_a_model(tmp_path: Path) -> None:
     variant = loaded(tmp_path)
     assert variant.config == Config(depth=7)
     assert variant.inference == Inference(size=(64, 96))
-    assert variant.weights == str(tmp_path)
+    assert variant.weights == Weights("file", str(tmp_path))
     assert loaded(str(tmp_path), depth=8).config == Config(depth=8)
     content = json.loads((tmp_path / "lexiseg.json").read_text())
     assert (content["method"], content["version"], content["steps"]) == ("simseg", lexiseg.__version__, 100)
@@ -141,7 +149,7 @@ def test_a_folder_that_happens_to_have_a_methods_name_does_not_hide_the_model(
 ) -> None:
     (tmp_path / "maskclip" / "mini").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert loaded("maskclip/mini").weights == "asset:mini-clip"
+    assert loaded("maskclip/mini").weights == MINI
 
 
 @pytest.mark.parametrize(

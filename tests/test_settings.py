@@ -105,6 +105,11 @@ def test_a_text_means_what_the_field_can_hold(assignment: str, value: object) ->
     assert getattr(settings.change(Recipe(), {key: text}), key) == value
 
 
+def test_a_path_is_taken_for_its_text_where_a_text_is_wanted() -> None:
+    assert settings.change(Recipe(), {"name": Path("a/b.txt")}).name == str(Path("a/b.txt"))
+    assert settings.change(Recipe(), {"folder": Path("a")}).folder == Path("a")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [

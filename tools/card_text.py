@@ -15,7 +15,7 @@ def markdown(card: Mapping[str, Any]) -> str:
     parts = card["parts"]
     facts = card["facts"]
     head = [
-        f"{card['size_bytes'] / 1e6:.1f} MB, weights `{facts['weights']}`, templates {facts['inference']['templates']}",
+        f"{card['size_bytes'] / 1e6:.1f} MB, weights `{facts['weights']}`, prompts {facts['inference']['prompts']}",
         "",
     ]
     sections = [lines for name, write in _WRITERS.items() if name in parts for lines in (write(parts[name]), [""])]

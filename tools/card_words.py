@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from lexiseg.data.mini.concepts import Concepts, gather_concepts
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.weights import find, read_json
 from lexiseg.errors import DataError
 
@@ -150,19 +150,18 @@ def renamed(known: Known, names: list[str]) -> dict[str, str]:
     return found
 
 
-def measure(clip: Any, known: Known, nouns: Path, *, sentences: str) -> dict[str, Any]:
-    """All three lists, fractions 0-1. clip: an `encoders.clip.Clip`; nouns: a list of synsets; see `meanings.prepare`.
+def measure(clip: Any, known: Known, nouns: Path, *, prompts: Prompts) -> dict[str, Any]:
+    """All three lists, fractions 0-1.
 
-    sentences: a name of `encoders.templates`.
+    clip: an `encoders.clip.Clip`. nouns: a list of synsets; see `meanings.prepare`.
     """
-    forms = templates(sentences)
     first = [one[0] for one in known.concepts.names]
-    concepts = clip.embed_words(first, forms).numpy()
+    concepts = clip.embed_words(first, prompts).numpy()
     place = {name.lower(): at for at, name in reversed(list(enumerate(first)))}
 
     def ranking(words: list[str]) -> NDArray[np.int64]:
         """Concepts of each word, the nearest first [n, C]."""
-        return np.asarray(np.argsort(-(clip.embed_words(words, forms).numpy() @ concepts.T), axis=1))
+        return np.asarray(np.argsort(-(clip.embed_words(words, prompts).numpy() @ concepts.T), axis=1))
 
     by_hand = [(word, name) for name, words in BY_HAND.items() for word in words.split(", ")]
     found: dict[str, Any] = {}

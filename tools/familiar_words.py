@@ -37,7 +37,7 @@ from lexiseg.data.mini.concepts import gather_concepts
 from lexiseg.data.mini.meanings import Words, read_words
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.familiar import NOUNS, Familiar, read_familiar, write_familiar
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.weights import find, read_json
 from lexiseg.errors import DataError
 
@@ -162,7 +162,7 @@ def separation(clip: Any, names: Sequence[Sequence[str]], familiar: Familiar) ->
 
 
 def _embed(clip: Any, words: Sequence[str]) -> Vectors:
-    return np.asarray(clip.embed_words(list(words), templates("single")).numpy())
+    return np.asarray(clip.embed_words(list(words), Prompts.open("single")).numpy())
 
 
 def _area(score: NDArray[Any], positive: NDArray[np.bool_]) -> float:

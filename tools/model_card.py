@@ -47,7 +47,6 @@ from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.data.mini.masked import held_out
 from lexiseg.data.mini.sheets import read_sheets
-from lexiseg.encoders.templates import templates
 from lexiseg.encoders.weights import find
 from lexiseg.evaluation.evaluate import evaluate
 from lexiseg.inference.fingerprint import weights_digest
@@ -150,9 +149,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[Card, tuple[str, ...]]:
     parser.add_argument("--out", type=Path, required=True, help="a folder for the card")
     parser.add_argument("--model", default="maskclip/mini")
     parser.add_argument("--weights", help="the folder of an embedded CLIP; none: the one that ships")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="settings, templates=single ..."
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings, prompts=single ...")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--parts", nargs="*", choices=PARTS, help="[default: all, without masks-val if --quick]")
     options = parser.parse_args(arguments)
@@ -195,7 +192,7 @@ def photographs(card: Card) -> dict[str, Any]:
     tiles = read_sheets(card.data / "photos-val")
     clip = card.predictor.segmenter.clip
     names = [(name, at) for at, sheet in enumerate(tiles.sheets) for name in dict.fromkeys(sheet.names)]
-    vectors = clip.embed_words([name for name, _ in names], templates(card.predictor.inference.templates))
+    vectors = clip.embed_words([name for name, _ in names], card.predictor.prompts)
     of_name = torch.tensor([at for _, at in names])
     _, first = np.unique(of_name, return_index=True)
     hits: dict[str, list[bool]] = {}
@@ -234,9 +231,7 @@ def _features(segmenter: Any, images: Tensor) -> dict[str, Tensor]:
 
 def words(card: Card) -> dict[str, Any]:
     nouns = card.data / "words" / "wordnet-noun-synsets.txt"
-    return card_words.measure(
-        card.predictor.segmenter.clip, card.known, nouns, sentences=card.predictor.inference.templates
-    )
+    return card_words.measure(card.predictor.segmenter.clip, card.known, nouns, prompts=card.predictor.prompts)
 
 
 def speed(card: Card) -> dict[str, Any]:

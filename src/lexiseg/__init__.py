@@ -29,6 +29,7 @@ from lexiseg.errors import (
 )
 
 if TYPE_CHECKING:
+    from lexiseg.encoders.prompts import Prompts as Prompts
     from lexiseg.evaluation.evaluate import evaluate as evaluate
     from lexiseg.inference.predictor import Predictor as Predictor
     from lexiseg.inference.predictor import load as load
@@ -49,6 +50,7 @@ _HOMES = {
     "Inference": "lexiseg.segmenter",
     "MaskScores": "lexiseg.segmenter",
     "Predictor": "lexiseg.inference.predictor",
+    "Prompts": "lexiseg.encoders.prompts",
     "Recipe": "lexiseg.training.recipe",
     "Segmentation": "lexiseg.segmentation",
     "Segmenter": "lexiseg.segmenter",

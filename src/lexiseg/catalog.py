@@ -31,6 +31,7 @@ from lexiseg import files, settings
 from lexiseg.encoders.weights import find
 from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Segmenter, Variant, one_input_size
+from lexiseg.weights import AnyWeights, Weights
 
 __all__ = ["DESCRIPTION", "describe", "get", "load", "models", "names", "resolve", "save", "variant_of"]
 
@@ -71,14 +72,14 @@ def models() -> dict[str, Variant]:
 def load(
     model: str | os.PathLike[str],
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: AnyWeights | None = None,
     preset: str | None = None,
     **changes: Any,
 ) -> tuple[Segmenter[Any, Any], Inference]:
     """The segmenter of a model and how its pictures are to be treated.
 
     model: "method/variant", "method" (its `mini` variant, or any weights you give) or a folder that lexiseg saved.
-    weights: a hub id, folder or file to use in place of the variant's own.
+    weights: a hub id, folder or file (see `Weights.of`) in place of the variant's own, of the same architecture.
     preset: one of the method's PRESETS.
     changes: fields of the method's `Config` or of `Inference`, by name.
 
@@ -92,16 +93,14 @@ def load(
 def resolve(
     model: str | os.PathLike[str],
     *,
-    weights: str | os.PathLike[str] | None = None,
+    weights: AnyWeights | None = None,
     preset: str | None = None,
     **changes: Any,
 ) -> tuple[ModuleType, Variant]:
     """What `load` would load: the method's module and the `Variant` with weights, preset and changes applied."""
     module, variant = _find(model, own_weights=weights is not None)
     if weights is not None:
-        if not isinstance(weights, (str, os.PathLike)):
-            raise SettingError(f"weights are a hub id, a folder or a file; got {weights!r}")
-        variant = dataclasses.replace(variant, weights=os.fspath(weights))
+        variant = dataclasses.replace(variant, weights=_in_place_of(variant.weights, weights))
     presets: Mapping[str, Mapping[str, Any]] = getattr(module, "PRESETS", {})
     if preset is not None:
         if preset not in presets:
@@ -131,7 +130,7 @@ def save(
     *,
     method: str,
     inference: Inference,
-    source: str | os.PathLike[str] | None = None,
+    source: AnyWeights | None = None,
     **facts: Any,
 ) -> None:
     """Writes a folder that `load` and `--model FOLDER` read: weights, tokenizer and `lexiseg.json`.
@@ -158,13 +157,18 @@ def describe(folder: str | os.PathLike[str], method: str, config: Any, inference
     files.write_text(Path(folder) / DESCRIPTION, json.dumps(content, indent=2) + "\n")
 
 
-def _copy_beside(source: str | os.PathLike[str] | None, folder: Path) -> None:
+def _copy_beside(source: AnyWeights | None, folder: Path) -> None:
     if source is None:
         return
     place = find(source)
     for name in BESIDE:
         if place.is_dir() and (place / name).is_file():
             files.write_bytes(folder / name, (place / name).read_bytes())
+
+
+def _in_place_of(own: Weights | None, given: AnyWeights) -> Weights:
+    """A variant that is known by its architecture keeps it."""
+    return Weights.of(given) if own is None else dataclasses.replace(Weights.of(given), shape=own.shape)
 
 
 def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleType, Variant]:
@@ -216,7 +220,7 @@ def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
     module = get("methods", method)
     return module, Variant(
         config=settings.from_json(module.Config, config),
-        weights=os.fspath(folder),
+        weights=Weights("file", os.fspath(folder)),
         inference=settings.from_json(Inference, inference),
         about=f"{method} from {folder}",
     )

@@ -2,7 +2,7 @@
 
     LexisegError
     ├── VocabularyError          words or classes that cannot be used
-    ├── UnknownName              a model, recipe, benchmark, template or setting that does not exist
+    ├── UnknownName              a model, recipe, benchmark, set of prompts or setting that does not exist
     ├── SettingError             a setting with the wrong type or value
     ├── ImageError               a photograph that cannot be read
     ├── WeightsError             weights that are missing, incomplete or unsafe
@@ -37,6 +37,7 @@ __all__ = [
     "UnknownName",
     "VocabularyError",
     "WeightsError",
+    "first_line",
     "nearest",
 ]
 
@@ -112,6 +113,11 @@ class MissingDependency(LexisegError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str, str]]:
         return type(self), (self.package, self.extra, self.purpose)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, short enough for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def nearest(given: str, known: Iterable[str], *, most: int = 8) -> str:

@@ -12,7 +12,7 @@ Letters: B images, C classes, Q words, D embedding, N masks, H W pixels, h w gri
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -22,8 +22,10 @@ from torch import Tensor
 from lexiseg.errors import SettingError
 from lexiseg.settings import require
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
 if TYPE_CHECKING:
+    from lexiseg.encoders.prompts import Prompts
     from lexiseg.encoders.text_cache import TextCache
 
 __all__ = [
@@ -104,10 +106,10 @@ class Segmenter(Protocol[Seen, Asked]):
         """Pixels; windows begin at multiples of it. `patch`, unless a tower has larger cells than the embedding."""
         return self.patch
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None) -> Asked:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> Asked:
         """The words as a classifier: a `TextClassifier`, or a frozen value of the method's own that holds several.
 
-        templates: sentences with {} where the word goes.
+        prompts: what each word is put into.
         cache: where to look for words' vectors first, and to keep what was new.
         """
         ...
@@ -302,7 +304,7 @@ class Inference:
     stride: int | None = None  # pixels, at most a window; None: half a window
     # features: windows become one embedding; logits: each is classified, then averaged
     blend: Literal["features", "logits"] = "features"
-    templates: str = "imagenet80"  # a name of encoders/templates.py, or a file
+    prompts: str = "imagenet80"  # a name of encoders/prompts.py, or a file
     background_threshold: float | None = None  # posterior, 0-1: pixels whose winner is below it stay unlabelled
     refine: str | None = None  # a name of refine/
 
@@ -326,11 +328,11 @@ class Teacher:
 
     segmenter: Segmenter[Any, Any]
     inference: Inference
-    templates: tuple[str, ...]
+    prompts: Prompts
 
     def embed_text(self, vocabulary: Vocabulary) -> Any:
         """The words as the segmenter's own classifier."""
-        return self.segmenter.embed_text(vocabulary, self.templates)
+        return self.segmenter.embed_text(vocabulary, self.prompts)
 
 
 def one_input_size(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -355,11 +357,11 @@ class Variant:
     """A named pair of architecture and weights: `maskclip/vit-b16` is VARIANTS["vit-b16"] of methods/maskclip.py.
 
     config: the method's frozen `Config`.
-    weights: a hub id, "asset:NAME" for an embedded model, or None for random weights.
+    weights: where they come from; None for random ones.
     about: one line for `lexiseg list`; says the size of a download.
     """
 
     config: Any
-    weights: str | None
+    weights: Weights | None
     inference: Inference
     about: str = ""

@@ -85,6 +85,20 @@ def from_json(kind: type[Value], data: Mapping[str, Any]) -> Value:
     return value
 
 
+def presets(
+    config: type, *, besides: Iterable[str], shared: Mapping[str, Any], **columns: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The PRESETS of a method: "lexiseg", which is its defaults, and the others, which change some of these.
+
+    config: the method's `Config`. besides: its fields that say how weights are made or read, which no preset changes.
+    shared: the defaults of fields of `Inference` that the presets differ in.
+    columns: what each other preset changes.
+    """
+    of_config = {each.name: each.default for each in dataclasses.fields(config) if each.name not in set(besides)}
+    ours = {**of_config, **shared}
+    return {"lexiseg": ours, **{name: {**ours, **changes} for name, changes in columns.items()}}
+
+
 def _change(value: Value, settings: Mapping[str, Any], prefix: str) -> Value:
     """prefix: of the keys in messages, for a dataclass in another."""
     kinds = typing.get_type_hints(type(value))
@@ -124,7 +138,7 @@ def _read(kind: Any, key: str, given: object) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(kind)
-    candidates = [given]
+    candidates = [given, os.fspath(given)] if isinstance(given, os.PathLike) else [given]
     if isinstance(given, str):
         lowered = {"none": None, "true": True, "false": False}
         try:

@@ -42,11 +42,11 @@ def checkpoint(tmp_path: Path) -> Path:
 @torch.no_grad()
 def test_a_released_simseg_becomes_a_folder_that_loads_by_itself(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "simseg"
-    result = run(checkpoint, "--to", "simseg/vit-b16", "--out", out, "--allow-pickle", "--json")
+    result = run(checkpoint, "--to", "simseg/custom", "--out", out, "--allow-pickle", "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["method"] == "simseg"
     converted, inference = catalog.load(out)
-    direct, own = catalog.load("simseg/vit-b16", weights=checkpoint, allow_pickle=True)
+    direct, own = catalog.load("simseg/custom", weights=checkpoint, allow_pickle=True)
     assert inference == own
     images = torch.randint(0, 256, (1, 3, 48, 48)).to(torch.uint8)
     for one, other in ((converted, direct),):
@@ -65,6 +65,16 @@ def test_any_methods_weights_convert(tmp_path: Path) -> None:
         segmenter, inference = catalog.load(tmp_path / method)
         assert inference.short_side == 64
         assert segmenter.embed_image(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).features.shape == (1, 32, 4, 4)
+
+
+def test_weights_of_another_architecture_are_not_converted(checkpoint: Path, tmp_path: Path) -> None:
+    Clip.random(TINY_VIT).save(tmp_path / "clip")
+    for file, to in ((tmp_path / "clip" / "model.safetensors", "maskclip/rn50"), (tmp_path / "clip", "simseg/vit-b16")):
+        with pytest.raises(WeightsError, match=f"{file} holds a CLIP with a ViT of 2 layers.*this model is a"):
+            run(file, "--to", to, "--out", tmp_path / "out")
+    with pytest.raises(WeightsError, match=r"holds a ViT of 2 layers.*this model is a ViT of 12 layers"):
+        run(checkpoint, "--to", "simseg/vit-b16", "--out", tmp_path / "out", "--allow-pickle")
+    assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_written_over_and_nothing_is_guessed(checkpoint: Path, tmp_path: Path) -> None:

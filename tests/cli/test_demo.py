@@ -60,7 +60,7 @@ def test_list_names_every_model_as_the_catalog_does(capsys: pytest.CaptureFixtur
     assert list(json.loads(capsys.readouterr().out)["models"]) == list(catalog.models())
 
 
-@pytest.mark.parametrize("what", ["models", "recipes", "benchmarks", "templates"])
+@pytest.mark.parametrize("what", ["models", "recipes", "benchmarks", "prompts"])
 def test_every_list_has_a_line_about_each_entry(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", what, "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)[what]

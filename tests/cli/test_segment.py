@@ -312,7 +312,7 @@ def test_a_grey_label_map_never_replaces_a_file_that_lexiseg_did_not_write(
         (["--words", "a, b", "--model", "maskclip/mimi"], "did you mean 'maskclip/mini'"),
         (["--words", "a, b", "--set", "key_smoothin=true"], "did you mean 'key_smoothing"),
         (["--words", "a, b", "--set", "key_smoothing"], "write key=value"),
-        (["--words", "a, b", "--templates", "imagenet"], "did you mean 'imagenet80'"),
+        (["--words", "a, b", "--prompts", "imagenet"], "did you mean 'imagenet80'"),
         (["--words", "a, b", "--device", "tpu"], "tpu"),
         (["--words", "a, b", "--dtype", "fp8"], "fp8"),
         (["--words", "a, b", "--refine", "crff"], "crf"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ from transformers import AutoTokenizer, CLIPModel
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.weights import find
 from lexiseg.errors import WeightsError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD
 
 WORDS = ["cat", "a very long word of many tokens indeed", "sky", "traffic light"]
-TEMPLATES = ["a photo of a {}.", "{}", "there is the {} in the scene, seen from very far away."]
+PROMPTS = Prompts(("a photo of a {}.", "{}", "there is the {} in the scene, seen from very far away."))
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def clip(folder: Path) -> Clip:
     return Clip.load(folder)
 
 
-def hand_made(model: CLIPModel, folder: Path, words: list[str], sentences: list[str]) -> Tensor:
+def hand_made(model: CLIPModel, folder: Path, words: list[str], sentences: Sequence[str]) -> Tensor:
     """The recipe of clip.md §1.8 with transformers alone: one padded row after the other, full context, masked."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = []
@@ -63,33 +64,33 @@ def test_image_features_are_those_of_transformers(clip: Clip, model: CLIPModel) 
 
 
 def test_words_are_averaged_as_the_papers_do(clip: Clip, model: CLIPModel, folder: Path) -> None:
-    vectors = clip.embed_words(WORDS, TEMPLATES)
-    torch.testing.assert_close(vectors, hand_made(model, folder, WORDS, TEMPLATES), atol=1e-5, rtol=0)
+    vectors = clip.embed_words(WORDS, PROMPTS)
+    torch.testing.assert_close(vectors, hand_made(model, folder, WORDS, PROMPTS.sentences), atol=1e-5, rtol=0)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(WORDS)))
     assert vectors.dtype == torch.float32
     assert not vectors.requires_grad
 
 
 def test_a_word_s_vector_does_not_depend_on_its_company(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = clip.embed_words(WORDS, TEMPLATES)
-    alone = torch.cat([clip.embed_words([word], TEMPLATES) for word in WORDS])
+    together = clip.embed_words(WORDS, PROMPTS)
+    alone = torch.cat([clip.embed_words([word], PROMPTS) for word in WORDS])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-    torch.testing.assert_close(clip.embed_words(WORDS[::-1], TEMPLATES), together.flip(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.embed_words(WORDS[::-1], PROMPTS), together.flip(0), atol=1e-5, rtol=0)
     monkeypatch.setattr("lexiseg.encoders.clip.SENTENCES_AT_ONCE", 4)
     monkeypatch.setattr("lexiseg.encoders.clip.TOKENS_AT_ONCE", 40)
-    torch.testing.assert_close(clip.embed_words(WORDS, TEMPLATES), together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.embed_words(WORDS, PROMPTS), together, atol=1e-5, rtol=0)
 
 
 def test_a_word_given_twice_has_two_equal_rows(clip: Clip) -> None:
-    vectors = clip.embed_words(["cat", "sky", "cat"], TEMPLATES)
+    vectors = clip.embed_words(["cat", "sky", "cat"], PROMPTS)
     assert torch.equal(vectors[0], vectors[2])
 
 
 def test_sentences_that_begin_alike_share_a_batch(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     batches, plain = [], clip.sentence_features
-    monkeypatch.setattr(clip, "sentence_features", lambda rows: (batches.append(rows), plain(rows))[1])
+    monkeypatch.setattr(clip, "sentence_features", lambda rows, *_: (batches.append(rows), plain(rows))[1])
     monkeypatch.setattr("lexiseg.encoders.clip.TOKENS_AT_ONCE", 64)
-    clip.embed_words([f"cat {'x ' * (n % 9)}{n}" for n in range(60)], ["a {}", "the {}"])
+    clip.embed_words([f"cat {'x ' * (n % 9)}{n}" for n in range(60)], Prompts(("a {}", "the {}")))
     assert all(len(rows) * max(map(len, rows)) <= 64 or len(rows) == 1 for rows in batches)
     flat = [row for rows in batches for row in rows]
     assert flat == sorted(flat)
@@ -97,11 +98,11 @@ def test_sentences_that_begin_alike_share_a_batch(clip: Clip, monkeypatch: pytes
 
 
 def test_a_sentence_that_occurs_twice_is_embedded_once(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = clip.embed_words(["cat", "sky"], TEMPLATES)
+    expected = clip.embed_words(["cat", "sky"], PROMPTS)
     seen, plain = [], clip.sentence_features
-    monkeypatch.setattr(clip, "sentence_features", lambda rows: (seen.extend(rows), plain(rows))[1])
-    found = clip.embed_words(["cat", "Cat", " cat ", "sky"], TEMPLATES)
-    assert len(seen) == 2 * len(TEMPLATES)
+    monkeypatch.setattr(clip, "sentence_features", lambda rows, *_: (seen.extend(rows), plain(rows))[1])
+    found = clip.embed_words(["cat", "Cat", " cat ", "sky"], PROMPTS)
+    assert len(seen) == 2 * len(PROMPTS.sentences)
     torch.testing.assert_close(found, expected[[0, 0, 0, 1]], atol=1e-6, rtol=0)
 
 
@@ -110,7 +111,7 @@ def test_a_config_that_says_end_token_2_is_read_at_the_right_place(folder: Path,
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["eos_token_id"] = 2  # as OpenAI's models were first converted
     (folder / "config.json").write_text(json.dumps(config))
-    torch.testing.assert_close(Clip.load(folder).embed_words(WORDS, TEMPLATES), clip.embed_words(WORDS, TEMPLATES))
+    torch.testing.assert_close(Clip.load(folder).embed_words(WORDS, PROMPTS), clip.embed_words(WORDS, PROMPTS))
 
 
 @torch.no_grad()
@@ -126,8 +127,8 @@ def test_the_end_token_counts_where_it_is_not_the_highest_id(clip: Clip) -> None
 
 def test_half_precision_gives_nearly_the_same_words(folder: Path, clip: Clip) -> None:
     half = Clip.load(folder, dtype=torch.bfloat16)
-    assert half.embed_words(WORDS, TEMPLATES).dtype == torch.float32
-    cosine = (half.embed_words(WORDS, TEMPLATES) * clip.embed_words(WORDS, TEMPLATES)).sum(1)
+    assert half.embed_words(WORDS, PROMPTS).dtype == torch.float32
+    cosine = (half.embed_words(WORDS, PROMPTS) * clip.embed_words(WORDS, PROMPTS)).sum(1)
     assert cosine.min() > 0.999
 
 
@@ -138,12 +139,12 @@ def test_cached_words_do_not_reach_the_text_tower_again(
     clip: Clip, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = TextCache(tmp_path / "cache")
-    fresh = clip.embed_words(WORDS, TEMPLATES, cache=cache)
+    fresh = clip.embed_words(WORDS, PROMPTS, cache=cache)
     again = Clip.load(folder)
     monkeypatch.setattr(again, "sentence_features", None)
-    assert torch.equal(again.embed_words(WORDS[::-1], TEMPLATES, cache=cache), fresh.flip(0))
+    assert torch.equal(again.embed_words(WORDS[::-1], PROMPTS, cache=cache), fresh.flip(0))
     with pytest.raises(TypeError):
-        again.embed_words(["new"], TEMPLATES, cache=cache)
+        again.embed_words(["new"], PROMPTS, cache=cache)
 
 
 def test_the_cache_is_keyed_by_what_the_text_tower_is(clip: Clip, folder: Path, model: CLIPModel) -> None:
@@ -167,8 +168,8 @@ def test_the_cache_is_keyed_by_what_the_text_tower_is(clip: Clip, folder: Path, 
 
 def test_a_cache_folder_that_cannot_be_written_changes_nothing(clip: Clip, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    vectors = clip.embed_words(WORDS, TEMPLATES, cache=TextCache(tmp_path / "file"))
-    assert torch.equal(vectors, clip.embed_words(WORDS, TEMPLATES))
+    vectors = clip.embed_words(WORDS, PROMPTS, cache=TextCache(tmp_path / "file"))
+    assert torch.equal(vectors, clip.embed_words(WORDS, PROMPTS))
 
 
 # -- loading and saving -----------------------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ def test_the_tiny_ones_are_small_random_and_repeatable(shape: ClipShape, tmp_pat
         clip.save(tmp_path)
         again = Clip.load(tmp_path)
         assert torch.equal(again.vision.dense(images), clip.vision.dense(images))
-        assert torch.equal(again.embed_words(WORDS, TEMPLATES), clip.embed_words(WORDS, TEMPLATES))
+        assert torch.equal(again.embed_words(WORDS, PROMPTS), clip.embed_words(WORDS, PROMPTS))
     assert sum(p.numel() for p in clip.parameters()) < 2_000_000
     assert (clip.embed_dim, clip.patch) == (shape.embed_dim, shape.patch or 32)
     assert not clip.training
@@ -231,8 +232,8 @@ def test_the_embedded_model_is_what_transformers_makes_of_it() -> None:
     pooled = theirs.get_image_features(pixel_values=images).pooler_output
     torch.testing.assert_close(clip.image_features(images), pooled, atol=1e-5, rtol=1e-5)
     words = ["dog", "sky", "grass"]
-    vectors = hand_made(theirs, find("asset:mini-clip"), words, list(templates("single")))
-    torch.testing.assert_close(clip.embed_words(words, templates("single")), vectors, atol=1e-5, rtol=0)
+    vectors = hand_made(theirs, find("asset:mini-clip"), words, Prompts.open("single").sentences)
+    torch.testing.assert_close(clip.embed_words(words, Prompts.open("single")), vectors, atol=1e-5, rtol=0)
     assert clip.logit_scale == pytest.approx(theirs.logit_scale.exp().item())
 
 
@@ -252,7 +253,7 @@ def test_a_config_as_the_hub_s_old_ones_is_understood(folder: Path, clip: Clip) 
     tensors["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     again = Clip.load(folder)
-    assert torch.equal(again.embed_words(WORDS, TEMPLATES), clip.embed_words(WORDS, TEMPLATES))
+    assert torch.equal(again.embed_words(WORDS, PROMPTS), clip.embed_words(WORDS, PROMPTS))
     assert again.vision.image_size == 32
 
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from lexiseg import files
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import LANES, MOST_FILES, TextCache, fold_tensors
 from lexiseg.files import cache_folder
 
-KEY = TextCache.key("model", ["a {}."])
+KEY = TextCache.key("model", Prompts(("a {}.",)))
 
 
 def vectors(*words: str) -> dict[str, Tensor]:
@@ -42,11 +43,11 @@ def test_what_was_written_is_read_and_nothing_else(cache: TextCache) -> None:
     assert same(cache.read(KEY, ["cat", "dog", "größer", "bird"]), vectors("cat", "dog", "größer"))
 
 
-def test_another_model_or_other_templates_have_other_vectors(cache: TextCache) -> None:
+def test_another_model_or_other_prompts_have_other_vectors(cache: TextCache) -> None:
     cache.write(KEY, vectors("cat"))
-    assert cache.read(TextCache.key("model", ["the {}."]), ["cat"]) == {}
-    assert cache.read(TextCache.key("other", ["a {}."]), ["cat"]) == {}
-    assert TextCache.key("m", ["a", "b"]) != TextCache.key("m", ["b", "a"])
+    assert cache.read(TextCache.key("model", Prompts(("the {}.",))), ["cat"]) == {}
+    assert cache.read(TextCache.key("other", Prompts(("a {}.",))), ["cat"]) == {}
+    assert TextCache.key("m", Prompts(("a {}", "{}"))) != TextCache.key("m", Prompts(("{}", "a {}")))
 
 
 def test_vectors_are_kept_to_the_bit(cache: TextCache) -> None:
@@ -80,6 +81,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_text_cache import KEY, vectors
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 cache, name = TextCache(sys.argv[2]), sys.argv[3]
 Path(sys.argv[2], "ready-" + name).touch()

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lexiseg.encoders import weights
-from lexiseg.encoders.weights import Origin, find, fit, load_pickle, portable, read_folder, read_json, share
+from lexiseg.encoders.weights import Origin, find, fit, portable, read_folder, read_json, share
 from lexiseg.errors import UnknownName, WeightsError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
@@ -146,17 +146,9 @@ class Attack:
 
 def test_a_pickle_that_was_asked_for_still_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"a": Attack()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(WeightsError, match="holds no plain tensors"):
+    with pytest.raises(WeightsError, match="holds an object of the type print "):
         read_folder(tmp_path, allow_pickle=True)
     assert "code has run" not in capsys.readouterr().out
-
-
-def test_a_training_checkpoint_s_state_dict_is_found(tmp_path: Path) -> None:
-    torch.save({"state_dict": TENSORS, "step": 3}, tmp_path / "run.pt")
-    assert load_pickle(tmp_path / "run.pt").keys() == TENSORS.keys()
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match="holds list"):
-        load_pickle(tmp_path / "list.pt")
 
 
 def test_json_is_an_object_or_an_error(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_a_result_says_all_that_decides_it(two: Path) -> None:
     facts = of(two).facts
     assert facts["benchmark"]["class_digest"]
     assert facts["settings"]["weights_digest"]
-    assert facts["settings"]["templates"]
+    assert facts["settings"]["prompts"]
     assert facts["protocol"]["name"] == "lexiseg"
     assert facts["counting"]["batch_size"] == 1
     environment = of(two).environment

@@ -14,7 +14,7 @@ from torch.nn import functional
 import lexiseg
 from lexiseg import catalog, settings
 from lexiseg.benchmarks import _benchmark, _classes
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.evaluation.choosing import PUBLISHED, choose, named, protocol, studies
 from lexiseg.evaluation.protocols import LEXISEG, Protocol
@@ -53,7 +53,7 @@ def test_all_that_a_protocol_names_exists(chosen: Protocol) -> None:
         assert _classes.background_words(chosen.background)
     assert chosen.average in AVERAGES
     assert chosen.source
-    assert templates(inference(chosen).templates)
+    assert Prompts.open(inference(chosen).prompts)
 
 
 @pytest.mark.parametrize("chosen", [each for each in EVERY if each.method in catalog.names("methods")], ids=title)
@@ -139,7 +139,7 @@ def test_released_maskclip_upsamples_twice_as_mmsegmentation_does() -> None:
     words = ["cat", "dog", "tree", "sky"]
     chosen = protocol("maskclip", "voc20", "released")
     for window in (None, 64):
-        changes = {"short_side": 96, "templates": "single", "window": window, "stride": 40}
+        changes = {"short_side": 96, "prompts": "single", "window": window, "stride": 40}
         predictor = load(Model("maskclip/tiny", device="cpu", changes=changes), chosen)
         size = target_size(50, 70, predictor.inference)
         total, cover = torch.zeros(1, 4, *size), torch.zeros(1, 1, *size)

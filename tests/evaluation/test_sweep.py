@@ -59,7 +59,7 @@ def test_texts_are_read_as_their_settings(data: Path) -> None:
 @pytest.mark.parametrize(
     ("grid", "times"),
     [
-        ({"threshold": [0.1, 0.2, 0.3], "templates": ["single", "vild14"], "scale": [1, 2]}, 1),
+        ({"threshold": [0.1, 0.2, 0.3], "prompts": ["single", "vild14"], "scale": [1, 2]}, 1),
         ({"threshold": [0.1, 0.2, 0.3], "swap": [False, True]}, 2),
     ],
 )

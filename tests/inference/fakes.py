@@ -33,7 +33,7 @@ COLOURS = {
 }
 PATCH = 4
 WORDS = ["red", "green", "blue", "yellow"]
-PLAIN = Inference(multiple=PATCH, templates="single")
+PLAIN = Inference(multiple=PATCH, prompts="single")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Colours(nn.Module, Segmenter[Any, Any]):
         self.texts: list[Vocabulary] = []
         self.bands: list[int] = []
 
-    def embed_text(self, vocabulary, templates, *, cache=None):
+    def embed_text(self, vocabulary, prompts, *, cache=None):
         self.texts.append(vocabulary)
         weight = torch.tensor([COLOURS[word] for word in vocabulary.queries], dtype=torch.float32)
         return TextClassifier.of(vocabulary, weight, self.config.scale)

@@ -353,15 +353,15 @@ def test_settings_say_everything_that_decides_a_result_as_json():
     assert predictor(background_threshold=0.3).segment(flag(), WORDS).settings["threshold"] == 0.3
     assert settings["dtype"] == "float32"
     assert settings["device"] == "cpu"
-    assert len(settings["templates"]) == 16
-    assert predictor(templates="vild14").settings["templates"] != settings["templates"]
+    assert len(settings["prompts"]) == 16
+    assert predictor(prompts="vild14").settings["prompts"] != settings["prompts"]
 
 
-def test_an_unknown_refiner_or_set_of_templates_is_found_at_once():
+def test_an_unknown_refiner_or_set_of_prompts_is_found_at_once():
     with pytest.raises(UnknownName, match="refiner"):
         predictor(refine="no-such-refiner")
-    with pytest.raises(UnknownName, match="templates"):
-        predictor(templates="no-such-set")
+    with pytest.raises(UnknownName, match="prompts"):
+        predictor(prompts="no-such-set")
 
 
 @pytest.fixture

@@ -20,18 +20,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg import catalog, settings
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.inference import checking, windows
 from lexiseg.segmenter import DenseLogits, Embedding, Inference, MaskScores, Segmenter, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
-TEMPLATES = ("a photo of a {}.", "{}")
+PROMPTS = Prompts(("a photo of a {}.", "{}"))
 WORDS = Vocabulary("cat, grass, sky, road, dog")
 SIZES = [(1, 1), (7, 33), (64, 48), (65, 40)]  # height, width
 
 
 def offline(variant: Variant) -> bool:
-    return variant.weights is None or variant.weights.startswith("asset:")
+    return variant.weights is None or variant.weights.kind == "asset"
 
 
 def offline_models() -> Iterator[str]:
@@ -85,7 +86,7 @@ def images(height: int = 64, width: int = 48, *, batch: int = 2) -> Tensor:
 
 @torch.no_grad()
 def run(segmenter: Any, pictures: Tensor, words: Vocabulary = WORDS) -> DenseLogits | MaskScores:
-    classifier = segmenter.embed_text(words, TEMPLATES)
+    classifier = segmenter.embed_text(words, PROMPTS)
     result: DenseLogits | MaskScores = segmenter.classify(look(segmenter, pictures), classifier)
     return result
 
@@ -191,7 +192,7 @@ def test_an_embedding_names_what_is_per_image(model: Model) -> None:
     with torch.no_grad():
         together = model.segmenter.embed_image(pictures)
         assert isinstance(together, Embedding)
-        classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
+        classifier = model.segmenter.embed_text(WORDS, PROMPTS)
         for place in range(3):
             taken, alone = windows.take(together, place), model.segmenter.embed_image(pictures[place, None])
             for name in (*together.grid_fields, *together.per_image):
@@ -222,11 +223,11 @@ def test_only_a_method_that_says_so_reads_which_classes_were_seen(model: Model) 
 
 
 def test_asking_twice_gives_the_same(model: Model) -> None:
-    classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
+    classifier = model.segmenter.embed_text(WORDS, PROMPTS)
     with torch.no_grad():
         embedding = model.segmenter.embed_image(images())
         first = dense(model.segmenter.classify(embedding, classifier))
-        model.segmenter.classify(embedding, model.segmenter.embed_text(Vocabulary("sea"), TEMPLATES))
+        model.segmenter.classify(embedding, model.segmenter.embed_text(Vocabulary("sea"), PROMPTS))
         second = dense(model.segmenter.classify(embedding, classifier))
     assert torch.equal(first, second)
     assert torch.equal(first, dense(run(model.segmenter, images())))
@@ -260,13 +261,13 @@ def test_embedding_needs_no_words(model: Model) -> None:
     fresh = model.module.load(model.variant)
     with torch.no_grad():
         embedding = fresh.embed_image(images())
-        before = dense(fresh.classify(embedding, fresh.embed_text(WORDS, TEMPLATES)))
+        before = dense(fresh.classify(embedding, fresh.embed_text(WORDS, PROMPTS)))
     assert torch.equal(before, dense(run(model.segmenter, images())))
 
 
 def test_rows_can_be_classified_apart_unless_the_method_says_no(model: Model) -> None:
     """Large images are classified in bands of rows; the trait `whole_image` forbids it."""
-    classifier = model.segmenter.embed_text(WORDS, TEMPLATES)
+    classifier = model.segmenter.embed_text(WORDS, PROMPTS)
     with torch.no_grad():
         embedding = model.segmenter.embed_image(images(96, 64))
         fields = embedding.grid_fields
@@ -297,7 +298,7 @@ def test_half_precision_runs_on_the_cpu_without_nan(model: Model, dtype: torch.d
 
 def test_saving_and_loading_changes_nothing(model: Model, tmp_path: Path) -> None:
     model.module.save(model.segmenter, tmp_path)
-    again = model.module.load(dataclasses.replace(model.variant, weights=str(tmp_path)))
+    again = model.module.load(dataclasses.replace(model.variant, weights=Weights.of(tmp_path)))
     assert close(dense(run(again, images())), dense(run(model.segmenter, images())), tolerance=1e-5)
 
 
@@ -316,7 +317,7 @@ def test_a_method_that_does_not_train_is_frozen(model: Model) -> None:
         return
     assert not any(parameter.requires_grad for parameter in model.segmenter.parameters())
     embedding = model.segmenter.embed_image(images())
-    result = model.segmenter.classify(embedding, model.segmenter.embed_text(WORDS, TEMPLATES))
+    result = model.segmenter.classify(embedding, model.segmenter.embed_text(WORDS, PROMPTS))
     assert not dense(result).requires_grad
 
 
@@ -347,8 +348,8 @@ def test_presets_name_settings_that_exist(method: ModuleType) -> None:
             assert catalog.resolve(f"{name}/{variant}", preset=preset)
 
 
-def test_every_variant_says_what_it_is_and_names_templates_that_exist(method: ModuleType) -> None:
+def test_every_variant_says_what_it_is_and_names_prompts_that_exist(method: ModuleType) -> None:
     for variant in method.VARIANTS.values():
         assert variant.about
-        assert all("{}" in sentence for sentence in templates(variant.inference.templates))
+        assert all("{}" in sentence for sentence in Prompts.open(variant.inference.prompts).sentences)
         assert variant.inference.multiple >= 1

@@ -18,6 +18,8 @@ from torch.nn import functional
 
 import lexiseg
 from lexiseg import catalog
+from lexiseg.encoders.clip_shape import ClipShape
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
@@ -25,9 +27,13 @@ from lexiseg.methods import maskclip
 from lexiseg.methods.maskclip import Config, MaskClip, MaskClipEmbedding
 from lexiseg.segmenter import TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
+
+BARE = Prompts(("{}",))
 
 VIT, RESNET = official_clip.vit_weights(), official_clip.resnet_weights()
 VIT_SIZES = [(32, 32), (24, 64), (37, 50), (5, 70)]  # the grid it was trained on, not square, not whole patches
+SMALL_RESNET = ClipShape(48, 96, 8, (2, 1, 2, 1), None, 64, 1, vocabulary=4093)  # as `official_clip` makes it
 RESNET_SIZES = [(96, 96), (64, 160), (75, 110)]
 
 
@@ -373,9 +379,9 @@ def test_an_unknown_setting_is_answered_with_the_nearest() -> None:
 def test_the_scale_is_the_weights_own_unless_set(tower: str) -> None:
     words = Vocabulary("cat, dog")
     segmenter, _ = catalog.load(f"maskclip/{tower}")
-    assert segmenter.embed_text(words, ["{}"]).scale == pytest.approx(segmenter.clip.log_scale.exp().item())
+    assert segmenter.embed_text(words, BARE).scale == pytest.approx(segmenter.clip.log_scale.exp().item())
     fixed, _ = catalog.load(f"maskclip/{tower}", logit_scale=40)
-    assert fixed.embed_text(words, ["{}"]).scale == 40
+    assert fixed.embed_text(words, BARE).scale == 40
 
 
 def test_how_weights_were_read_is_no_part_of_the_model(load: Callable[..., MaskClip]) -> None:
@@ -387,10 +393,10 @@ def test_how_weights_were_read_is_no_part_of_the_model(load: Callable[..., MaskC
 def test_words_are_kept_between_runs_where_a_cache_is_given(tmp_path: Path) -> None:
     words = Vocabulary("cat, dog")
     first, _ = catalog.load("maskclip/tiny")
-    weight = first.embed_text(words, ["{}"], cache=TextCache(tmp_path)).weight
+    weight = first.embed_text(words, BARE, cache=TextCache(tmp_path)).weight
     again, _ = catalog.load("maskclip/tiny")
     again.clip._embed = None  # what is in the cache needs no text tower
-    assert torch.equal(again.embed_text(words, ["{}"], cache=TextCache(tmp_path)).weight, weight)
+    assert torch.equal(again.embed_text(words, BARE, cache=TextCache(tmp_path)).weight, weight)
 
 
 def test_an_official_file_and_the_folder_saved_from_it_give_the_same_features(
@@ -400,7 +406,7 @@ def test_an_official_file_and_the_folder_saved_from_it_give_the_same_features(
         from_file = load(tower)
         folder = tmp_path / tower
         maskclip.save(from_file, folder)
-        again = maskclip.load(Variant(from_file.config, str(folder), maskclip.VARIANTS["custom"].inference))
+        again = maskclip.load(Variant(from_file.config, Weights.of(folder), maskclip.VARIANTS["custom"].inference))
         images = torch.tensor(random_images(75, 110))
         assert torch.equal(from_file.embed_image(images).features, again.embed_image(images).features)
 
@@ -429,9 +435,20 @@ def test_custom_without_weights_says_what_to_do() -> None:
         catalog.load("maskclip/custom")
 
 
-def test_a_resnet_variant_takes_the_file_it_is_given(archives: dict[str, Path]) -> None:
+def test_a_variant_takes_no_file_of_another_architecture(archives: dict[str, Path]) -> None:
+    for name, tower in (("rn50", "vit"), ("rn50", "rn"), ("vit-b16", "vit")):
+        with pytest.raises(WeightsError, match=r"(rn|vit)\.pt holds") as caught:
+            catalog.load(f"maskclip/{name}", weights=archives[tower], tokenizer="asset:mini-clip")
+        assert str(maskclip.VARIANTS[name].weights.shape) in str(caught.value)  # type: ignore[union-attr]
+
+
+def test_a_variant_takes_any_file_of_its_architecture(
+    archives: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = dataclasses.replace(maskclip.VARIANTS["rn50"], weights=Weights("by_hand", "RN50.pt", shape=SMALL_RESNET))
+    monkeypatch.setitem(maskclip.VARIANTS, "rn50", small)  # type: ignore[arg-type]
     segmenter, inference = catalog.load("maskclip/rn50", weights=archives["rn"], tokenizer="asset:mini-clip")
-    assert segmenter.clip.patch == inference.multiple == 32
+    assert segmenter.clip.patch == inference.multiple == 32  # type: ignore[attr-defined]
 
 
 def test_settings_survive_json() -> None:

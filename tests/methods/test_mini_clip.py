@@ -10,11 +10,14 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from lexiseg import catalog
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, normalise
 from lexiseg.methods import maskclip, mini_clip
 from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Training, choose, relight
 from lexiseg.segmenter import Inference, Variant
+
+BARE = Prompts(("{}",))
 
 torch.set_num_threads(1)  # for tensors this small, threads only wait for each other
 
@@ -210,7 +213,7 @@ def test_words_are_compared_with_their_places():
     data = batch([0])
     clip = objective.segmenter.clip
     with torch.no_grad():
-        cat, dog = functional.normalize(clip.embed_words(["cat", "dog"], ["{}"]), dim=-1)
+        cat, dog = functional.normalize(clip.embed_words(["cat", "dog"], BARE), dim=-1)
         data |= {"sentences": [("cat", "dog")]}
         cosines = torch.stack([cat @ objective.concepts[1], dog @ data["meanings"][0, 1]])
         logits = clip.log_scale.exp() * cat @ objective.concepts.T
@@ -299,7 +302,7 @@ def test_a_text_tower_that_knows_the_words_can_be_taken():
     segmenter = mini_clip.load(Variant(Config("base-rn", text_tower="asset:mini-clip"), None, Inference()))
     known = mini_clip.load(VARIANTS["mini"])
     sentences = ["a photo of a cat.", "grass"]
-    torch.testing.assert_close(segmenter.clip.embed_words(sentences, ["{}"]), known.clip.embed_words(sentences, ["{}"]))
+    torch.testing.assert_close(segmenter.clip.embed_words(sentences, BARE), known.clip.embed_words(sentences, BARE))
 
 
 def test_without_a_weight_for_words_none_are_read():
@@ -323,7 +326,7 @@ def test_transformers_loads_what_is_saved_and_sees_the_same(tmp_path):
         image = model.get_image_features(**pixels)
         texts, image = (getattr(one, "pooler_output", one) for one in (texts, image))
         expected = functional.normalize(texts, dim=-1)
-        torch.testing.assert_close(again.clip.embed_words(["a cat", "grass"], ["{}"]), expected)
+        torch.testing.assert_close(again.clip.embed_words(["a cat", "grass"], BARE), expected)
         torch.testing.assert_close(again.clip.image_features(pixels["pixel_values"]), image)
 
 

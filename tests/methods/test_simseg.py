@@ -20,6 +20,7 @@ import lexiseg
 from lexiseg import catalog
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers.pixels import IMAGENET_MEAN, normalise
@@ -37,7 +38,9 @@ from lexiseg.methods.simseg import (
 from lexiseg.segmenter import TextClassifier
 from lexiseg.vocabulary import Vocabulary
 
-SINGLE = ["a photo of a {}."]
+BARE = Prompts(("{}",))
+
+SINGLE = Prompts.open("single")
 SENTENCES = ["a photo of a cat.", "sky", "two dogs on grass"]
 
 
@@ -140,8 +143,7 @@ def test_the_vanilla_baseline_pools_by_class_tokens() -> None:
 
 def test_a_word_is_the_normalised_mean_of_its_sentences() -> None:
     model = tiny()
-    templates = ["a photo of a {}.", "{}"]
-    classifier = model.embed_text(Vocabulary("cat, sky"), templates)
+    classifier = model.embed_text(Vocabulary("cat, sky"), Prompts(("a photo of a {}.", "{}")))
     with torch.no_grad():
         sky = model.text_vectors(["a photo of a sky.", "sky"])
     torch.testing.assert_close(classifier.weight[1], functional.normalize(sky.mean(0), dim=0))
@@ -190,13 +192,13 @@ def test_settings_that_sweeps_leave_to_the_end_change_nothing_in_an_embedding() 
 
 def test_the_background_prompt_is_one_more_word_unless_the_vocabulary_brings_its_own() -> None:
     model = tiny()
-    prompted = model.embed_text(Vocabulary("cat, sky"), ["{}"])
+    prompted = model.embed_text(Vocabulary("cat, sky"), BARE)
     assert (len(prompted.weight), prompted.channels, prompted.background) == (3, 3, True)
-    torch.testing.assert_close(prompted.weight[2:], model.embed_text(Vocabulary("background"), ["{}"]).weight)
-    own = model.embed_text(Vocabulary("cat, sky").with_background("wall, tree"), ["{}"])
+    torch.testing.assert_close(prompted.weight[2:], model.embed_text(Vocabulary("background"), BARE).weight)
+    own = model.embed_text(Vocabulary("cat, sky").with_background("wall, tree"), BARE)
     assert (len(own.weight), own.channels) == (4, 3)
     for quiet in (tiny(background_prompt=None), tiny(rule="dense")):
-        assert not quiet.embed_text(Vocabulary("cat, sky"), ["{}"]).background
+        assert not quiet.embed_text(Vocabulary("cat, sky"), BARE).background
 
 
 def test_the_temperature_is_raw_and_clamped_without_gradient_outside() -> None:
@@ -246,7 +248,7 @@ def test_the_dense_rule_is_the_softmax_over_cosines() -> None:
     model = tiny(rule="dense")
     words = Vocabulary("cat, sky, road")
     with torch.no_grad():
-        embedding, classifier = model.embed_image(pictures(1, 64, 64)), model.embed_text(words, ["{}"])
+        embedding, classifier = model.embed_image(pictures(1, 64, 64)), model.embed_text(words, BARE)
         result = model.classify(embedding, classifier)
     assert not result.background
     assert (model.traits.whole_image, model.traits.background) == (False, "none")
@@ -332,7 +334,7 @@ def test_a_flat_map_takes_the_image_and_nothing_is_nan() -> None:
     model = tiny("tiny-clip")
     with torch.no_grad():
         one = model.embed_image(torch.zeros(1, 3, 5, 5, dtype=torch.uint8))
-        assert model.classify(one, model.embed_text(Vocabulary("cat"), ["{}"])).logits.isfinite().all()
+        assert model.classify(one, model.embed_text(Vocabulary("cat"), BARE)).logits.isfinite().all()
 
 
 def test_classes_that_point_away_from_the_image_paint_nothing() -> None:

@@ -20,7 +20,7 @@ import lexiseg
 from lexiseg import catalog
 from lexiseg import segmenter as segmenter_module
 from lexiseg import settings as settings_of
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import DataError, SettingError, UnknownName, VocabularyError, WeightsError
 from lexiseg.layers.pixels import normalise
 from lexiseg.losses.pseudo_labels import UNLABELLED
@@ -41,7 +41,8 @@ from lexiseg.vocabulary import Vocabulary
 
 WORDS = "cat, grass|lawn, sky, road, dog"
 SMALL = StudentShape("mini", "tiny")
-SINGLE = Inference(templates="single")
+SINGLE = Inference(prompts="single")
+BARE = Prompts(("{}",))
 GUIDED = Training()
 DIMENSION = 16
 
@@ -62,7 +63,7 @@ class Teacher(nn.Module, Segmenter[Any, Any]):
         self.asked: list[Vocabulary] = []
         self.saw: list[Tensor] = []
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Any, *, cache: Any = None) -> TextClassifier:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Any, *, cache: Any = None) -> TextClassifier:
         self.asked.append(vocabulary)
         return TextClassifier.of(vocabulary, torch.stack([vector(word) for word in vocabulary.queries]), 1.0)
 
@@ -112,7 +113,7 @@ def objective(
 
 
 def taught_by(teacher: nn.Module, inference: Inference) -> segmenter_module.Teacher:
-    return segmenter_module.Teacher(teacher, inference, templates(inference.templates))  # type: ignore[arg-type]
+    return segmenter_module.Teacher(teacher, inference, Prompts.open(inference.prompts))  # type: ignore[arg-type]
 
 
 def batch(*, seed: int = 0, holes: float = 0.5, classes: tuple[int, ...] = (0, 2, 3), size: int = 32) -> dict[str, Any]:
@@ -352,7 +353,7 @@ def test_maskclip_refines_its_labels_among_the_unseen_classes(refinement: str, t
     lesson, given = objective(Training(unseen=UNSEEN), teacher=found), batch(size=64)  # type: ignore[arg-type]
     assert isinstance(found, maskclip.MaskClip)
     embedding = found.embed_image(given["images"])
-    asked = found.embed_text(Vocabulary(["grass|lawn", "dog"]), ("a photo of a {}.",))
+    asked = found.embed_text(Vocabulary(["grass|lawn", "dog"]), Prompts(("a photo of a {}.",)))
     logits = maskclip.class_logits(embedding.features, asked)
     refined = {"key_smoothing": maskclip.smooth, "prompt_denoising": maskclip.denoise}[refinement]
     with_what = embedding.keys if refinement == "key_smoothing" else asked
@@ -418,13 +419,13 @@ def test_cosines_are_an_option() -> None:
     embedding = segmenter.embed_image(given["images"])
     rows = rows_of([0, 1, 2, 3, 4])
     expected = 7 * class_scores(embedding.features.detach().double().numpy(), rows, unit=True)
-    found = segmenter.classify(embedding, segmenter.embed_text(Vocabulary(WORDS), ())).logits
+    found = segmenter.classify(embedding, segmenter.embed_text(Vocabulary(WORDS), BARE)).logits
     assert np.abs(found.detach().numpy() - expected).max() < 1e-5
 
 
 def test_the_trained_background_is_one_unit_vector_after_the_words() -> None:
     segmenter = objective(learn_background=True).segmenter
-    classifier = segmenter.embed_text(Vocabulary("sky, cat"), ())
+    classifier = segmenter.embed_text(Vocabulary("sky, cat"), BARE)
     assert (classifier.channels, classifier.background) == (3, True)
     assert classifier.weight.shape == (3, DIMENSION)
     assert torch.allclose(classifier.weight[:2], torch.stack([vector("sky"), vector("cat")]))
@@ -460,20 +461,20 @@ def test_trained_words_keep_their_vectors_and_others_go_through_the_teachers_tex
     teacher, _ = catalog.load("maskclip/tiny")
     segmenter = objective(teacher=teacher).segmenter  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
-        known = segmenter.embed_text(Vocabulary("dog, LAWN"), ("unlike any {}",)).weight
+        known = segmenter.embed_text(Vocabulary("dog, LAWN"), Prompts(("unlike any {}",))).weight
     assert not caplog.records
     assert torch.equal(known, segmenter.words[[5, 2]])
-    other = segmenter.embed_text(Vocabulary("dog, horse"), ("a {}",)).weight
-    assert torch.equal(other[1:], teacher.embed_text(Vocabulary("horse"), ("a {}",)).weight)
+    other = segmenter.embed_text(Vocabulary("dog, horse"), Prompts(("a {}",))).weight
+    assert torch.equal(other[1:], teacher.embed_text(Vocabulary("horse"), Prompts(("a {}",))).weight)
     assert "horse" in caplog.text
     assert "dog" not in caplog.text
 
 
 def test_without_a_text_tower_only_the_trained_words_are_known() -> None:
     segmenter = objective().segmenter
-    assert len(segmenter.embed_text(Vocabulary("sky"), ()).weight) == 1
+    assert len(segmenter.embed_text(Vocabulary("sky"), BARE).weight) == 1
     with pytest.raises(WeightsError, match=r"cat, grass, lawn, sky, road, dog"):
-        segmenter.embed_text(Vocabulary("horse"), ())
+        segmenter.embed_text(Vocabulary("horse"), BARE)
 
 
 def test_a_saved_student_needs_no_teacher(tmp_path: Path) -> None:
@@ -485,8 +486,8 @@ def test_a_saved_student_needs_no_teacher(tmp_path: Path) -> None:
     asked = Vocabulary("cat, horse, sky")
     images = batch()["images"]
     for one, other in ((segmenter, again),):
-        ours = one.classify(one.embed_image(images), one.embed_text(asked, ("{}",))).logits
-        theirs = other.classify(other.embed_image(images), other.embed_text(asked, ("{}",)))
+        ours = one.classify(one.embed_image(images), one.embed_text(asked, Prompts(("{}",)))).logits
+        theirs = other.classify(other.embed_image(images), other.embed_text(asked, Prompts(("{}",))))
         assert isinstance(theirs, DenseLogits)
         assert torch.equal(ours, theirs.logits)
     assert json.loads((tmp_path / "config.json").read_text())["words"]["classes"]["grass"] == ["grass", "lawn"]
@@ -525,10 +526,10 @@ def test_training_goes_on_from_a_saved_student(tmp_path: Path) -> None:
     assert torch.equal(lesson.segmenter.words, first.words)
 
 
-def test_the_student_is_used_with_its_teachers_templates() -> None:
-    lesson = objective(inference=dataclasses.replace(SINGLE, templates="vild14"))
+def test_the_student_is_used_with_its_teachers_prompts() -> None:
+    lesson = objective(inference=dataclasses.replace(SINGLE, prompts="vild14"))
     variant = student.VARIANTS["deeplabv2-r101"].inference
-    assert lesson.inference(variant) == dataclasses.replace(variant, templates="vild14")
+    assert lesson.inference(variant) == dataclasses.replace(variant, prompts="vild14")
 
 
 def test_a_list_of_words_may_share_them_between_classes() -> None:
@@ -600,8 +601,8 @@ def test_labels_that_contradict_the_words_are_told() -> None:
 
 def test_a_teacher_without_plain_text_vectors_needs_a_text_tower() -> None:
     class TwoHeaded(Maskist):
-        def embed_text(self, vocabulary: Vocabulary, templates: Any, *, cache: Any = None) -> Any:
-            return super().embed_text(vocabulary, templates), 2
+        def embed_text(self, vocabulary: Vocabulary, prompts: Any, *, cache: Any = None) -> Any:
+            return super().embed_text(vocabulary, prompts), 2
 
         def classify(self, embedding: DenseEmbedding, classifier: Any) -> MaskScores:
             return super().classify(embedding, classifier[0])

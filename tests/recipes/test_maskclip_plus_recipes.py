@@ -229,7 +229,7 @@ def test_words_and_a_folder_of_photographs_become_a_network_that_segments(photos
     assert np.isin(np.asarray(Image.open(labelled / "0.png")), [0, 1]).all()
     lexiseg("segment", picture, "--words", "sky, horse", *options, "--overwrite")  # never trained on
     model, inference = catalog.load(out / "model")
-    assert inference.templates == catalog.resolve("maskclip/mini")[1].inference.templates
+    assert inference.prompts == catalog.resolve("maskclip/mini")[1].inference.prompts
     assert sum(each.numel() for each in model.parameters()) < 3_000_000  # type: ignore[attr-defined]
 
 

@@ -163,7 +163,7 @@ class Coarse(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
 
     patch, traits, config = PATCH, Traits(), Nothing()
 
-    def embed_text(self, vocabulary, templates, *, cache=None):
+    def embed_text(self, vocabulary, prompts, *, cache=None):
         weight = torch.tensor([COLOURS[word] for word in vocabulary.queries], dtype=torch.float32)
         return TextClassifier.of(vocabulary, weight, 4.0)
 
@@ -194,7 +194,7 @@ def picture() -> tuple[np.ndarray, np.ndarray]:
 
 
 def predictor(segmenter: nn.Module, refine: str | None, **changes: Any) -> Predictor:
-    plain = Inference(multiple=PATCH, templates="single", refine=refine, **changes)
+    plain = Inference(multiple=PATCH, prompts="single", refine=refine, **changes)
     return Predictor(segmenter, plain, name="coarse", device="cpu", dtype="fp32")
 
 

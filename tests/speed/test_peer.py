@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from lexiseg import catalog
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.evaluation.setup import Model
 from lexiseg.segmenter import DenseLogits, MaskScores
 from lexiseg.speed import stand_in
 from lexiseg.speed.bench import photograph
 from lexiseg.speed.peer import Peer, argmax
 from lexiseg.vocabulary import Vocabulary
+
+BARE = Prompts(("{}",))
 
 WORDS = Vocabulary("cat, dog, sky, a car, grass")
 
@@ -26,7 +29,7 @@ WORDS = Vocabulary("cat, dog, sky, a car, grass")
     ],
 )
 def test_labels_are_the_predictors(model: str, changes: dict[str, str]) -> None:
-    predictor = stand_in.load(Model(model, dtype="fp32", changes={"templates": "single", **changes}))
+    predictor = stand_in.load(Model(model, dtype="fp32", changes={"prompts": "single", **changes}))
     image = photograph(96)
     classifier = predictor.embed_text(WORDS)
     labels = Peer(predictor.segmenter, classifier, predictor.inference, dtype=torch.float32).label(image)
@@ -37,8 +40,8 @@ def test_labels_are_the_predictors(model: str, changes: dict[str, str]) -> None:
 
 
 def test_half_precision_gives_nearly_the_same_labels() -> None:
-    segmenter, inference = catalog.load("maskclip/mini", templates="single")
-    classifier = segmenter.embed_text(WORDS, ["{}"])
+    segmenter, inference = catalog.load("maskclip/mini", prompts="single")
+    classifier = segmenter.embed_text(WORDS, BARE)
     image = photograph(96)
     full, half = (
         Peer(segmenter, classifier, inference, dtype=dtype).label(image) for dtype in (torch.float32, torch.bfloat16)
@@ -48,7 +51,7 @@ def test_half_precision_gives_nearly_the_same_labels() -> None:
 
 def test_the_models_own_weights_stay_as_they_are() -> None:
     segmenter, inference = catalog.load("maskclip/tiny")
-    Peer(segmenter, segmenter.embed_text(WORDS, ["{}"]), inference, dtype=torch.bfloat16)
+    Peer(segmenter, segmenter.embed_text(WORDS, BARE), inference, dtype=torch.bfloat16)
     assert {weight.dtype for weight in segmenter.parameters()} == {torch.float32}
 
 

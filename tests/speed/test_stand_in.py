@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,44 +8,51 @@ import torch
 
 from lexiseg import catalog
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape, build
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import WeightsError
 from lexiseg.evaluation.setup import Model
+from lexiseg.methods import maskclip
 from lexiseg.speed import stand_in
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
+
+BARE = Prompts(("{}",))
 
 # millions of parameters of the image towers, as OpenCLIP's table of model profiles lists them
 MILLIONS = {
-    "openai/clip-vit-base-patch32": 87.85,
-    "openai/clip-vit-base-patch16": 86.19,
-    "openai/clip-vit-large-patch14": 303.97,
-    "openai/clip-vit-large-patch14-336": 304.29,
-    "official:RN50.pt": 38.32,
-    "official:RN101.pt": 56.26,
-    "official:RN50x4.pt": 87.14,
-    "official:RN50x16.pt": 167.33,
-    "official:RN50x64.pt": 420.38,
+    "vit-b32": 87.85,
+    "vit-b16": 86.19,
+    "vit-l14": 303.97,
+    "vit-l14-336": 304.29,
+    "rn50": 38.32,
+    "rn101": 56.26,
+    "rn50x4": 87.14,
+    "rn50x16": 167.33,
+    "rn50x64": 420.38,
 }
+# and of the whole models
+ALL = {"vit-b32": 151.28, "vit-b16": 149.62, "vit-l14": 427.62, "vit-l14-336": 427.94, "rn50": 102.01, "rn101": 119.69}
+ALL |= {"rn50x4": 178.3, "rn50x16": 290.98, "rn50x64": 623.26}
 
 
-@pytest.mark.parametrize("weights", MILLIONS)
-def test_shapes_are_those_of_the_published_weights(weights: str) -> None:
-    shape = stand_in.SHAPES[weights]
-    assert isinstance(shape, ClipShape)
+@pytest.mark.parametrize("name", MILLIONS)
+def test_shapes_are_those_of_the_published_weights(name: str) -> None:
+    weights = maskclip.VARIANTS[name].weights
+    assert weights is not None
+    assert isinstance(weights.shape, ClipShape)
     with torch.device("meta"):
-        vision = build(shape.config())[0]
-    assert sum(weight.numel() for weight in vision.parameters()) / 1e6 == pytest.approx(MILLIONS[weights], abs=0.02)
-
-
-def test_every_published_variant_has_a_shape() -> None:
-    for name, variant in catalog.models().items():
-        if name.startswith(("maskclip/", "simseg/")) and variant.weights and not variant.weights.startswith("asset:"):
-            assert variant.weights in stand_in.SHAPES, name
+        vision, text, projection = build(weights.shape.config())
+    sizes = [sum(weight.numel() for weight in part.parameters()) / 1e6 for part in (vision, text, projection)]
+    assert sizes[0] == pytest.approx(MILLIONS[name], abs=0.02)
+    assert sum(sizes) == pytest.approx(ALL[name], abs=0.02)
 
 
 def test_random_words_are_unit_vectors_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(stand_in.SHAPES, "openai/clip-vit-base-patch16", TINY_VIT)
+    small = Weights("hub", "openai/clip-vit-base-patch16", shape=TINY_VIT)
+    variant = dataclasses.replace(maskclip.VARIANTS["vit-b16"], weights=small)
+    monkeypatch.setitem(maskclip.VARIANTS, "vit-b16", variant)  # type: ignore[arg-type]
     model = stand_in.load(Model("maskclip/vit-b16", changes={"short_side": 64}))
-    classifier = model.segmenter.embed_text(Vocabulary("a, b, c"), ["{}"])
+    classifier = model.segmenter.embed_text(Vocabulary("a, b, c"), BARE)
     assert torch.allclose(classifier.weight.norm(dim=1), torch.ones(3), atol=1e-5)
     assert (classifier.weight @ classifier.weight.T).fill_diagonal_(0).abs().max() < 0.9
     assert classifier.scale == pytest.approx(100, rel=0.01)
@@ -56,7 +64,7 @@ def test_embedded_weights_are_used_as_they_are() -> None:
     known, _ = catalog.load("maskclip/mini")
     assert torch.equal(segmenter.clip.log_scale, known.clip.log_scale)  # type: ignore[attr-defined]
     words = Vocabulary("cat, dog")
-    assert torch.equal(segmenter.embed_text(words, ["{}"]).weight, known.embed_text(words, ["{}"]).weight)
+    assert torch.equal(segmenter.embed_text(words, BARE).weight, known.embed_text(words, BARE).weight)
 
 
 def test_weights_that_are_neither_here_nor_known_are_an_error(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_as_many_context_words_go_as_object_words(script: ModuleType) -> None:
 class OneHot(torch.nn.Module):
     """Sees red at the left as word 0, and everything else as word 1."""
 
-    def embed_text(self, vocabulary, templates, *, cache=None):
+    def embed_text(self, vocabulary, prompts, *, cache=None):
         return TextClassifier.of(vocabulary, torch.eye(2), 1.0)
 
     def embed_image(self, images):
@@ -55,7 +55,7 @@ def measured(script: ModuleType, truth: np.ndarray):
 def test_a_map_that_is_the_mask_has_nothing_outside_and_its_opposite_all(script: ModuleType) -> None:
     truth = np.ones((8, 8))
     truth[:, :4] = 0
-    inference = Inference(size=(8, 8), templates="single")
+    inference = Inference(size=(8, 8), prompts="single")
     right = script.outside(OneHot(), inference, measured(script, truth))
     wrong = script.outside(OneHot(), inference, measured(script, 1 - truth))
     assert (right["outside"], right["flat"], right["ratio"], right["own words"]) == (0, 0.5, 0, 100)
@@ -65,7 +65,7 @@ def test_a_map_that_is_the_mask_has_nothing_outside_and_its_opposite_all(script:
 def test_pixels_that_nobody_labelled_count_nowhere(script: ModuleType) -> None:
     truth = np.zeros((8, 8))
     truth[:, 4], truth[:, 5:] = 1, IGNORE
-    found = script.outside(OneHot(), Inference(size=(8, 8), templates="single"), measured(script, truth))
+    found = script.outside(OneHot(), Inference(size=(8, 8), prompts="single"), measured(script, truth))
     assert (found["outside"], found["flat"]) == (0, 0.5)  # one word has a fifth of the known pixels, one four fifths
 
 

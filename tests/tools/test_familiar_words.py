@@ -38,7 +38,7 @@ class Tower:
     def __init__(self, **words: str) -> None:
         self.words = words
 
-    def embed_words(self, words, templates):
+    def embed_words(self, words, prompts):
         place = {one[0]: at for at, one in enumerate(NAMES)}
         return torch.stack([AXES[place.get(self.words.get(word, word), 7)] for word in words])
 

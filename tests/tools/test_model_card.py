@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from lexiseg.data.mini.concepts import gather_concepts
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT
+from lexiseg.encoders.prompts import Prompts
 
 TOOLS = Path(__file__).parents[2] / "tools"
 CLASSES = [
@@ -76,7 +77,7 @@ def card(script: ModuleType, data: Path, weights: Path, tmp_path_factory: pytest
 
 
 def arguments(data: Path, weights: Path, out: Path) -> list[str]:
-    return ["--data", str(data), "--out", str(out), "--weights", str(weights), "--set", "templates=single"]
+    return ["--data", str(data), "--out", str(out), "--weights", str(weights), "--set", "prompts=single"]
 
 
 def masked(at: int) -> list[tuple[str, bytes]]:
@@ -185,7 +186,7 @@ class Spelling:
     def __init__(self, table: dict[str, int]) -> None:
         self.table = table
 
-    def embed_words(self, words, templates):
+    def embed_words(self, words, prompts):
         return torch.eye(16)[[self.table.get(word, 15) for word in words]]
 
 
@@ -196,7 +197,7 @@ def test_a_word_is_right_next_to_its_concept_or_a_related_one(words: ModuleType,
     nouns = data / "words" / "wordnet-noun-synsets.txt"
     # "taxi" is nowhere, "kitten" is with dogs, "airliner" and all that has to do with cutlery are right
     clip = Spelling({**table, "airliner": table["airplane"], "kitten": table["dog"], "cutlery": table["knife"]})
-    found = words.measure(clip, known, nouns, sentences="single")
+    found = words.measure(clip, known, nouns, prompts=Prompts.open("single"))
     misses = dict(miss.split(": ") for miss in found["by hand"]["misses"])
     assert misses["kitten"] == "dog"
     assert "airliner" not in misses

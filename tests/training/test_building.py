@@ -12,12 +12,13 @@ import toy
 from torch import nn
 
 from lexiseg import catalog
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError, UnknownName
 from lexiseg.methods import simseg
 from lexiseg.segmenter import Inference, Variant
 from lexiseg.training.building import build
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def method(monkeypatch):
     """A method "lesson" on the shelf, with one variant whose weights are a hub id."""
     module = ModuleType("lexiseg.methods.lesson")
     module.Config = Config
-    module.VARIANTS = {"big": Variant(Config(), "hub/weights", Inference(short_side=7))}
+    module.VARIANTS = {"big": Variant(Config(), Weights("hub", "hub/weights"), Inference(short_side=7))}
     module.load = lambda variant: Segmenter(variant.config, variant.weights)
     module.save = lambda segmenter, folder: (folder / "layer").write_text(str(segmenter.layer.in_features))
     real_names, real_get = catalog.names, catalog.get
@@ -82,7 +83,7 @@ def test_a_teacher_is_loaded_frozen_with_how_its_pictures_are_treated(method):
     assert not teacher.segmenter.training
     assert not any(p.requires_grad for p in teacher.segmenter.parameters())
     assert teacher.inference.short_side == 7
-    assert teacher.templates == templates(teacher.inference.templates)
+    assert teacher.prompts == Prompts.open(teacher.inference.prompts)
 
 
 def test_the_teachers_settings_reach_the_catalog(method):

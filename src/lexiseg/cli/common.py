@@ -28,9 +28,9 @@ __all__ = [
     "Json",
     "MaxMegapixels",
     "Preset",
+    "Prompts",
     "Refine",
     "Settings",
-    "Templates",
     "Weights",
     "examples",
     "hint",
@@ -52,9 +52,12 @@ Weights = Annotated[
     str | None, typer.Option("--weights", help="Hub id, folder or file to use in place of the model's own weights.")
 ]
 Preset = Annotated[str | None, typer.Option("--preset", help="paper, released or lexiseg: whose settings to use.")]
-Templates = Annotated[
+Prompts = Annotated[
     str | None,
-    typer.Option("--templates", help="single, imagenet80, maskclip85, vild14, or a file of sentences with {}."),
+    typer.Option(
+        "--prompts",
+        help="single, imagenet80, maskclip85, vild14, a file of sentences with {}, or learned prompts.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

@@ -19,10 +19,10 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, benchmarks, proposals or templates.")] = "models",
+    what: Annotated[str, typer.Argument(help="models, recipes, benchmarks, proposals or prompts.")] = "models",
     json: common.Json = False,
 ) -> None:
-    """List the models, recipes, benchmarks, proposers or prompt templates, a line each."""
+    """List the models, recipes, benchmarks, proposers or prompts, a line each."""
     found = _entries(what)
     if json:
         common.print_json({what: found})
@@ -41,11 +41,11 @@ def _entries(what: str) -> dict[str, str]:
         return {name: about for file in catalog.names(what) for name, about in _recipes(file).items()}
     if what in ("benchmarks", "proposals"):
         return {name: _first_line(catalog.get(what, name).__doc__) for name in catalog.names(what)}
-    if what == "templates":
-        from lexiseg.encoders import templates
+    if what == "prompts":
+        from lexiseg.encoders import prompts
 
-        return {name: f"{len(templates.templates(name))} sentences" for name in templates.names()}
-    raise UnknownName("list", what, ("models", "recipes", "benchmarks", "proposals", "templates"))
+        return {name: f"{len(prompts.Prompts.open(name).sentences)} sentences" for name in prompts.names()}
+    raise UnknownName("list", what, ("models", "recipes", "benchmarks", "proposals", "prompts"))
 
 
 def _recipes(file: str) -> dict[str, str]:

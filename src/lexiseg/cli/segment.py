@@ -20,6 +20,8 @@ from lexiseg.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from lexiseg.weights import Weights
+
 DEFAULT_OUT = Path("labelled")
 MEGA = 1_000_000
 
@@ -78,7 +80,7 @@ def segment(
     ] = None,
     weights: common.Weights = None,
     preset: common.Preset = None,
-    templates: common.Templates = None,
+    prompts: common.Prompts = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for the results.  [default: labelled, or labelled-2 ... where it is taken]"),
@@ -120,7 +122,7 @@ def segment(
     sizes = _given(window=window, short_side=short_side, long_side=None if short_side is None else "none")
     changes = sizes | settings.parse(set_ or ())
     options = {"weights": weights, "preset": preset, "device": device, "dtype": dtype}
-    options |= changes | _given(templates=templates, refine=refine, background_threshold=threshold)
+    options |= changes | _given(prompts=prompts, refine=refine, background_threshold=threshold)
     requests = {name: _request(name, options, vocabulary) for name in models}
     folder, plans, found = _plans(photos, out, formats, requests, overwrite=overwrite)
     outcome = Outcome()
@@ -138,6 +140,7 @@ def segment(
 def _request(model: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     """A hash of all that decides a result beside the photograph; raises for a model or setting that does not exist."""
     from lexiseg import __version__, catalog
+    from lexiseg.encoders.prompts import Prompts
 
     given = {key: value for key, value in options.items() if key not in ("device", "dtype")}
     _, variant = catalog.resolve(model, **given)
@@ -146,6 +149,7 @@ def _request(model: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> 
         "model": model,
         "config": settings.to_json(variant.config),
         "inference": settings.to_json(variant.inference),
+        "prompts": Prompts.open(variant.inference.prompts).digest,  # a file may change under one name
         "weights": _weights_facts(variant.weights),
         "dtype": options["dtype"],
         "vocabulary": vocabulary.to_json(),
@@ -153,13 +157,13 @@ def _request(model: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> 
     return files.digest(facts)
 
 
-def _weights_facts(weights: str | None) -> Any:
+def _weights_facts(weights: Weights | None) -> Any:
     """The name of weights, with the sizes and times of local files, which may be trained again under one name."""
-    place = Path(weights or "")
-    if not weights or not place.exists():
-        return weights
+    if weights is None or weights.kind == "asset" or not weights.is_here:
+        return weights and str(weights)
+    place = Path(weights.name).expanduser()
     found = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
-    return [weights, *([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in found)]
+    return [str(weights), *([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in found)]
 
 
 def _plans(

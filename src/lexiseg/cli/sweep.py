@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     epilog = common.examples(
         "lexiseg sweep maskclip/mini --on folder --data my-photographs --set threshold=0.1:0.9:0.1",
-        "lexiseg sweep maskclip/vit-b16 --on voc21 --split train --data ~/datasets --set templates=single,imagenet80",
+        "lexiseg sweep maskclip/vit-b16 --on voc21 --split train --data ~/datasets --set prompts=single,imagenet80",
     )
     app.command("sweep", epilog=epilog)(sweep)
 

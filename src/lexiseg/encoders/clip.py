@@ -22,15 +22,16 @@ from torch.nn import functional
 from lexiseg import files
 from lexiseg.encoders import openai
 from lexiseg.encoders.clip_resnet import ClipResNet
-from lexiseg.encoders.clip_shape import ClipShape, build
+from lexiseg.encoders.clip_shape import ClipShape, build, shape_of
 from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.sentences import last_states
-from lexiseg.encoders.templates import SLOT
 from lexiseg.encoders.text_cache import TextCache, fold_tensors, sample_tensors
 from lexiseg.encoders.tokenizer import MERGES_FILE, Tokenizer
 from lexiseg.encoders.weights import Origin, find, fit, portable, read_folder, read_json
-from lexiseg.errors import WeightsError
+from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD
+from lexiseg.weights import AnyWeights, Weights
 
 __all__ = ["Clip"]
 
@@ -38,6 +39,7 @@ OPENAI_TOKENIZER = "openai/clip-vit-base-patch32"  # all of OpenAI's models shar
 EMBEDDED = "asset:mini-clip"
 SENTENCES_AT_ONCE = 16_384  # embedded before they are averaged: 32 MB at D = 512
 TOKENS_AT_ONCE = 4_096  # of the sentences in one batch, with padding
+LEAST_TOKENS = 3  # start, a piece of a word, end
 CACHE_VERSION = 2  # raise it when the same weights and words would give other vectors
 
 Statistics = tuple[float, float, float]
@@ -71,7 +73,7 @@ class Clip(nn.Module):
     @classmethod
     def load(
         cls,
-        weights: str | os.PathLike[str],
+        weights: AnyWeights,
         *,
         tokenizer: str | os.PathLike[str] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -79,17 +81,20 @@ class Clip(nn.Module):
     ) -> Clip:
         """A CLIP with its weights, in eval mode, on the CPU.
 
-        weights: a hub id, a folder in Hugging Face's layout, "asset:mini-clip", or one of OpenAI's .pt files.
+        weights: as `Weights.of` reads it: a hub id, a folder in Hugging Face's layout, or one of OpenAI's .pt files.
         tokenizer: a folder, a hub id or OpenAI's merges file, in place of the tokenizer beside the weights.
         allow_pickle: also read pickled weights, with `weights_only=True`.
 
         Raises `WeightsError` for weights that are missing, refused or do not fit, each with what to do.
         """
-        source = find(weights, allow_pickle=allow_pickle)
-        if source.name == "model.safetensors":  # its config and tokenizer lie beside it
+        wanted = Weights.of(weights)
+        source = find(wanted, allow_pickle=allow_pickle)
+        if source.name == "model.safetensors":  # its config and tokenizer are beside it
             source = source.parent
         load = cls._load_folder if source.is_dir() else cls._load_openai
-        return load(source, tokenizer, dtype, allow_pickle).eval()
+        clip = load(source, tokenizer, dtype, allow_pickle)
+        wanted.check(clip.shape)
+        return clip.eval()
 
     @classmethod
     def random(cls, shape: ClipShape, *, seed: int = 0) -> Clip:
@@ -113,6 +118,11 @@ class Clip(nn.Module):
         files.write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
         files.write_text(folder / "preprocessor_config.json", json.dumps(self._preprocessor(), indent=2) + "\n")
         self.tokenizer.save(folder)
+
+    @property
+    def shape(self) -> ClipShape:
+        """The numbers of both towers."""
+        return shape_of(self.vision, self.text_model)
 
     @property
     def embed_dim(self) -> int:
@@ -154,17 +164,17 @@ class Clip(nn.Module):
         return features
 
     @torch.no_grad()
-    def embed_words(self, words: Sequence[str], templates: Sequence[str], *, cache: TextCache | None = None) -> Tensor:
+    def embed_words(self, words: Sequence[str], prompts: Prompts, *, cache: TextCache | None = None) -> Tensor:
         """Unit vectors [Q, D] in float32, one for each word: its sentences normalised, averaged, normalised.
 
-        templates: sentences with {} where the word goes; see `templates.templates`.
         cache: where to look first, and to keep what was new.
+        Raises `SettingError` for learned prompts that do not fit this text tower.
         """
-        key = TextCache.key(self.text_digest(), templates) if cache else ""
+        key = TextCache.key(self.text_digest(), prompts) if cache else ""
         vectors = cache.read(key, words) if cache else {}
         new = [word for word in dict.fromkeys(words) if word not in vectors]
         if new:
-            fresh = dict(zip(new, self._embed(new, templates).cpu(), strict=True))
+            fresh = dict(zip(new, self.word_vectors(new, prompts).cpu(), strict=True))
             vectors |= fresh
             if cache:
                 cache.write(key, fresh)
@@ -182,33 +192,59 @@ class Clip(nn.Module):
             self._digest = sample, hashlib.sha256(content.encode()).hexdigest()
         return self._digest[1]
 
-    def _embed(self, words: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """[Q, D]; words by the block, so that only so many sentences' vectors are held at once."""
-        block = max(1, SENTENCES_AT_ONCE // len(templates))
+    def word_vectors(self, words: Sequence[str], prompts: Prompts) -> Tensor:
+        """What `embed_words` gives, computed anew and with gradients, which reach a context that is being learned."""
+        # by the block, so that only so many sentences' vectors are held at once
+        block = max(1, SENTENCES_AT_ONCE // len(prompts.sentences))
         blocks = []
         for start in range(0, len(words), block):
-            sentences = [
-                template.replace(SLOT, word) for word in words[start : start + block] for template in templates
-            ]
-            vectors = functional.normalize(self._embed_sentences(sentences), dim=-1)
-            blocks.append(vectors.reshape(-1, len(templates), self.embed_dim).mean(dim=1))  # [Q, T, D] -> [Q, D]
+            sentences = [sentence for word in words[start : start + block] for sentence in prompts(word)]
+            vectors = functional.normalize(self._embed_sentences(self.rows(sentences, prompts), prompts), dim=-1)
+            vectors = vectors.reshape(-1, len(prompts.sentences), self.embed_dim)  # [Q, T, D]
+            blocks.append(vectors.mean(dim=1))
         return functional.normalize(torch.cat(blocks), dim=-1)
 
-    def sentence_features(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Token ids that end with the end token, as the tokenizer gives them, as one vector each [N, D].
+    def rows(self, sentences: Sequence[str], prompts: Prompts) -> list[list[int]]:
+        """Token ids of sentences that have their word, with ids past the vocabulary for the vectors of a context.
+
+        The sequence is: start token, vectors before the sentence, its tokens, the other vectors, end token (ZSSeg has
+        16 vectors and the sentence "{}."). Raises `SettingError` for a context of another width or without room.
+        """
+        context = prompts.context
+        if context is None:
+            return self.tokenizer(sentences)
+        known = self.text_model.config
+        if context.shape[1] != known.hidden_size:
+            raise SettingError(
+                f"the learned prompts are vectors of {context.shape[1]} numbers and this text tower takes "
+                f"{known.hidden_size}; give prompts that were learned with this model"
+            )
+        if len(context) + LEAST_TOKENS > self.tokenizer.context:
+            raise SettingError(
+                f"{len(context)} learned vectors leave no room for a word among the {self.tokenizer.context} tokens "
+                "of this text tower; give fewer"
+            )
+        first = known.vocab_size
+        before = list(range(first, first + prompts.before))
+        after = list(range(first + prompts.before, first + len(context)))
+        rows = self.tokenizer(sentences, reserved=len(context))
+        return [[row[0], *before, *row[1:-1], *after, row[-1]] for row in rows]
+
+    def sentence_features(self, rows: Sequence[Sequence[int]], learned: Tensor | None = None) -> Tensor:
+        """Token ids that end with the end token, as `rows` gives them, as one vector each [N, D].
 
         Those of `text_features` up to rounding, for sentences that begin alike at a fraction of the work.
+        learned: the vectors that ids past the vocabulary stand for.
         """
-        features: Tensor = self.text_projection(last_states(self.text_model, rows))
+        features: Tensor = self.text_projection(last_states(self.text_model, rows, learned))
         return features
 
-    def _embed_sentences(self, sentences: Sequence[str]) -> Tensor:
+    def _embed_sentences(self, rows: Sequence[Sequence[int]], prompts: Prompts) -> Tensor:
         """[N, D] in float32. Sentences that begin alike share a batch; those that are equal are embedded once."""
-        rows = [tuple(row) for row in self.tokenizer(sentences)]
-        unique = sorted(set(rows))
-        features = torch.cat([self.sentence_features(batch).float() for batch in _batches(unique)])
+        unique = sorted({tuple(row) for row in rows})
+        features = torch.cat([self.sentence_features(batch, prompts.context).float() for batch in _batches(unique)])
         place = {row: index for index, row in enumerate(unique)}
-        return features[torch.tensor([place[row] for row in rows], device=features.device)]
+        return features[torch.tensor([place[tuple(row)] for row in rows], device=features.device)]
 
     @classmethod
     def _load_folder(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -14,7 +14,7 @@ from lexiseg.encoders.clip_resnet import HEAD_DIM, ClipResNet, ResNetShape
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.errors import WeightsError
 
-__all__ = ["TINY_RESNET", "TINY_VIT", "ClipShape", "build"]
+__all__ = ["TINY_RESNET", "TINY_VIT", "ClipShape", "build", "shape_of"]
 
 RESNET = "lexiseg_clip_resnet"  # `model_type` of a saved CLIP whose image tower transformers does not know
 
@@ -38,6 +38,19 @@ class ClipShape:
     vocabulary: int = 49_408
     activation: str = "quick_gelu"
     norm_eps: float = 1e-5
+
+    def alike(self, other: Any) -> bool:
+        """Whether the towers are of the same size; they may have been trained with another activation."""
+        same = {"activation": self.activation, "norm_eps": self.norm_eps}
+        return isinstance(other, ClipShape) and replace(other, **same) == self  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        if isinstance(self.vision_layers, int):
+            tower = f"ViT of {self.vision_layers} layers of {self.vision_width} and patches of {self.patch} pixels"
+        else:
+            tower = f"ResNet of {'-'.join(map(str, self.vision_layers))} blocks, {self.vision_width} wide"
+        text = f"a text tower of {self.text_layers} layers of {self.text_width}"
+        return f"a CLIP with a {tower} for {self.image_size} pixels, {text} and vectors of {self.embed_dim}"
 
     def config(self) -> dict[str, Any]:
         """What config.json holds: transformers' `CLIPConfig`, or ours where the image tower is a ResNet."""
@@ -84,6 +97,31 @@ def build(config: Mapping[str, Any]) -> tuple[ClipVit | ClipResNet, Any, nn.Line
     except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise WeightsError(f"config.json does not describe a CLIP ({error}); copy it from the model again") from error
     raise WeightsError(f"config.json says model_type {kind!r}, which is no CLIP; give the weights of a CLIP model")
+
+
+def shape_of(vision: ClipVit | ClipResNet, text_model: Any) -> ClipShape:
+    """The numbers that `build` would make these towers of."""
+    text = text_model.config
+    width: int
+    layers: int | tuple[int, int, int, int]
+    patch: int | None
+    if isinstance(vision, ClipResNet):
+        width, layers, patch = vision.shape.width, vision.shape.layers, None
+    else:
+        width, layers, patch = vision.width, int(vision.model.config.num_hidden_layers), vision.patch
+    return ClipShape(
+        embed_dim=vision.embed_dim,
+        image_size=vision.image_size,
+        vision_width=width,
+        vision_layers=layers,
+        patch=patch,
+        text_width=text.hidden_size,
+        text_layers=text.num_hidden_layers,
+        context=text.max_position_embeddings,
+        vocabulary=text.vocab_size,
+        activation=text.hidden_act,
+        norm_eps=text.layer_norm_eps,
+    )
 
 
 def _build_resnet(config: Mapping[str, Any]) -> tuple[ClipResNet, Any, nn.Linear]:

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lexiseg import files
-from lexiseg.encoders.weights import ASSET, find, read_json
+from lexiseg.encoders.weights import find, read_json
 from lexiseg.errors import WeightsError
+from lexiseg.weights import AnyWeights, Weights
 
 __all__ = ["HINTS", "NO_NAME", "Familiar", "familiar_with", "read_familiar", "write_familiar"]
 
@@ -75,11 +76,11 @@ class Familiar:
         return _packaged() if self.hints is None else self.hints
 
 
-def familiar_with(weights: str | None) -> Familiar | None:
-    """What weights know, by the name that a variant has for them; None for those of the hub and of files."""
-    if weights is None or not (weights.startswith(ASSET) or Path(weights).is_dir()):
+def familiar_with(weights: AnyWeights | None) -> Familiar | None:
+    """What weights know; None for those of the hub and of files."""
+    if weights is None or not Weights.of(weights).is_here or not (folder := find(weights)).is_dir():
         return None
-    return read_familiar(find(weights))
+    return read_familiar(folder)
 
 
 def read_familiar(folder: Path) -> Familiar | None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lexiseg.encoders import checkpoints
 from lexiseg.encoders.clip_shape import ClipShape
-from lexiseg.encoders.torchscript import is_archive, read_archive
-from lexiseg.encoders.weights import Origin, load_pickle
+from lexiseg.encoders.weights import Origin
 from lexiseg.errors import WeightsError
 
 __all__ = ["infer_shape", "origin", "read_file"]
@@ -23,19 +23,8 @@ SCALARS = ("input_resolution", "context_length", "vocab_size")  # stored beside 
 
 
 def read_file(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """The tensors of one of OpenAI's files by OpenAI's names.
-
-    Raises `WeightsError` for damaged files, and for plain pickles unless `allow_pickle`.
-    """
-    if is_archive(path):
-        tensors = read_archive(path)
-    elif allow_pickle:
-        tensors = load_pickle(path)
-    else:
-        raise WeightsError(
-            f"{path} is not one of OpenAI's TorchScript archives but a plain pickle or damaged, and a pickle can run "
-            "code; download the file again, or allow pickles where you trust the source (allow_pickle=True)"
-        )
+    """The tensors of one of OpenAI's files by OpenAI's names. Raises what `checkpoints.read_file` raises."""
+    tensors = checkpoints.read_file(path, allow_pickle=allow_pickle)
     return {name: tensor for name, tensor in tensors.items() if name not in SCALARS}
 
 

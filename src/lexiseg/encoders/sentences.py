@@ -1,9 +1,10 @@
 """Many sentences through CLIP's text tower at once, each common beginning only once.
 
-Attention is causal: what the tower makes of a token depends on the tokens before it alone. The prompts of one template
+Attention is causal: what the tower makes of a token depends on the tokens before it alone. The prompts of one sentence
 all begin alike, so the tokens of a batch of sentences are taken as a tree, in which one node stands for every sentence
 that begins with the same tokens. Linear layers and activations, nearly all of the work, run over nodes, without any
-padding; attention runs over sentences. Vectors are those of the tower itself, up to rounding.
+padding; attention runs over sentences. Vectors are those of the tower itself, up to rounding. Learned prompts are more
+tokens, with ids past the vocabulary, so they too are computed once for all words.
 
 Letters: N sentences, T tokens of the longest, M nodes, W width of the tower.
 """
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Tree", "last_states"]
+__all__ = ["Tree", "all_states", "last_states"]
 
 
 class Tree(NamedTuple):
@@ -56,22 +57,47 @@ class Tree(NamedTuple):
         return Tree(*(part.to(device) for part in self))
 
 
-def last_states(text_model: Any, rows: Sequence[Sequence[int]]) -> Tensor:
+def last_states(text_model: Any, rows: Sequence[Sequence[int]], learned: Tensor | None = None) -> Tensor:
     """What a `CLIPTextModel` gives for the last token of each row, after its last norm [N, W].
 
-    rows: token ids, none of them empty, without padding.
+    rows: token ids, none of them empty, without padding. Ids past the tower's vocabulary are rows of `learned`.
+    learned: vectors [T, W] in the place of tokens; gradients flow to them.
     """
-    embeddings = text_model.embeddings
-    tree = Tree.of(rows).to(embeddings.token_embedding.weight.device)
-    states = embeddings.token_embedding(tree.token) + embeddings.position_embedding(tree.depth)  # [M, W]
-    *blocks, final = text_model.encoder.layers
-    for block in blocks:
-        states = _after(block, states, _attended(block, states, tree)[tree.first])
+    tree, states = _before_last_block(text_model, rows, learned)
+    final = text_model.encoder.layers[-1]
     # of the last block only the last tokens are read
     ends = states[tree.node.flatten()[tree.last]]  # [N, W]
     ends = _after(final, ends, _attended(final, states, tree)[tree.last])
     normed: Tensor = text_model.final_layer_norm(ends)
     return normed
+
+
+def all_states(text_model: Any, rows: Sequence[Sequence[int]], learned: Tensor | None = None) -> Tensor:
+    """The same for every token of each row [N, T, W]; past the end of a row any."""
+    tree, states = _before_last_block(text_model, rows, learned)
+    final = text_model.encoder.layers[-1]
+    states = _after(final, states, _attended(final, states, tree)[tree.first])
+    normed: Tensor = text_model.final_layer_norm(states)[tree.node]
+    return normed
+
+
+def _before_last_block(text_model: Any, rows: Sequence[Sequence[int]], learned: Tensor | None) -> tuple[Tree, Tensor]:
+    """The nodes of the rows, and what they are in front of the last block [M, W]."""
+    embeddings = text_model.embeddings
+    tree = Tree.of(rows).to(embeddings.token_embedding.weight.device)
+    states = _tokens(embeddings.token_embedding, tree.token, learned) + embeddings.position_embedding(tree.depth)
+    for block in text_model.encoder.layers[:-1]:
+        states = _after(block, states, _attended(block, states, tree)[tree.first])
+    return tree, states
+
+
+def _tokens(table: Any, ids: Tensor, learned: Tensor | None) -> Tensor:
+    """[M, W]"""
+    words: Tensor = table(ids.clamp(max=table.num_embeddings - 1))
+    if learned is None:
+        return words
+    place = ids - table.num_embeddings
+    return torch.where((place >= 0)[:, None], learned.to(words)[place.clamp(min=0)], words)
 
 
 def _attended(block: Any, states: Tensor, tree: Tree) -> Tensor:

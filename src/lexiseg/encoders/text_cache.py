@@ -1,6 +1,6 @@
-"""Word vectors on disk, so that a word is put through the text tower once per model and set of templates.
+"""Word vectors on disk, so that a word is put through the text tower once per model and prompts.
 
-CACHE/text/KEY/ holds the vectors of one model and one set of templates. Each run adds one file with the words that were
+CACHE/text/KEY/ holds the vectors of one model and one set of prompts. Each run adds one file with the words that were
 new, named by the hash of its content and never changed: two processes that write at once write two files, a file whose
 content does not match its name is damaged and skipped. A few files are read faster than a file per word (847 words:
 one file against 847), and need no locks, which a database on a network disk would.
@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lexiseg import files
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import OutputError
 
 __all__ = ["TextCache", "fold_tensors", "hash_tensors", "sample_tensors"]
@@ -40,9 +41,9 @@ class TextCache:
         self.folder = Path(files.cache_folder() if folder is None else folder) / "text"
 
     @staticmethod
-    def key(model: str, templates: Sequence[str]) -> str:
-        """The name under which the vectors of a model (its digest) and of a set of templates are kept."""
-        return _hash(json.dumps([model, list(templates)]).encode())
+    def key(model: str, prompts: Prompts) -> str:
+        """The name under which the vectors of a model (its digest) and of prompts are kept."""
+        return _hash(json.dumps([model, prompts.digest]).encode())
 
     def read(self, key: str, words: Iterable[str]) -> dict[str, Tensor]:
         """The vectors [D] that are known, by word."""

@@ -18,6 +18,8 @@ from torch.nn import functional
 from lexiseg.encoders import attention
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.prompts import Prompts
+from lexiseg.encoders.sentences import all_states
 from lexiseg.encoders.tokenizer import pad
 from lexiseg.errors import WeightsError
 
@@ -52,8 +54,13 @@ class TokenTowers(Protocol):
         """
         ...
 
-    def text_tokens(self, sentences: Sequence[str], *, length: int, padded: bool = False) -> TextTokens:
-        """Tokens of sentences, of which the first `length` count; `padded`: T is `length`, not that of the longest."""
+    def text_tokens(
+        self, sentences: Sequence[str], *, length: int, padded: bool = False, prompts: Prompts | None = None
+    ) -> TextTokens:
+        """Tokens of sentences, of which the first `length` count; `padded`: T is `length`, not that of the longest.
+
+        prompts: whose context goes with the sentences. Raises `SettingError` where the tower takes none.
+        """
         ...
 
     def text_digest(self) -> str:
@@ -84,17 +91,23 @@ class ClipTokens(nn.Module):
         tokens, grid = vision.tokens(images)
         return vision.project(vision.last_block(tokens, None)), grid
 
-    def text_tokens(self, sentences: Sequence[str], *, length: int, padded: bool = False) -> TextTokens:
+    def text_tokens(
+        self, sentences: Sequence[str], *, length: int, padded: bool = False, prompts: Prompts | None = None
+    ) -> TextTokens:
         clip, device = self.clip, self.clip.text_projection.weight.device
         length = min(length, clip.tokenizer.context)
-        rows = [row if len(row) <= length else [*row[: length - 1], row[-1]] for row in clip.tokenizer(sentences)]
+        whole = clip.tokenizer(sentences) if prompts is None else clip.rows(sentences, prompts)
+        rows = [row if len(row) <= length else [*row[: length - 1], row[-1]] for row in whole]
         ids = pad(rows).to(device)
         if padded:
             ids = functional.pad(ids, (0, length - ids.shape[1]))
         places = torch.arange(ids.shape[1], device=device)
         sizes = torch.tensor([len(row) for row in rows], device=device)
         # attention is causal, so that padding changes nothing before it
-        states = clip.text_model(input_ids=ids, position_ids=places[None]).last_hidden_state  # [N, T, W]
+        if prompts is None or prompts.context is None:
+            states = clip.text_model(input_ids=ids, position_ids=places[None]).last_hidden_state  # [N, T, W]
+        else:
+            states = all_states(clip.text_model, ids.tolist(), prompts.context)
         return TextTokens(clip.text_projection(states), places < sizes[:, None], sizes - 1)
 
     def text_digest(self) -> str:

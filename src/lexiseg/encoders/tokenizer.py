@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-from lexiseg.encoders.weights import first_line
-from lexiseg.errors import WeightsError
+from lexiseg.errors import WeightsError, first_line
 
 __all__ = ["MERGES_FILE", "Tokenizer", "clean"]
 
@@ -96,21 +95,23 @@ class Tokenizer:
         content: str = self.backend.backend_tokenizer.to_str()
         return f"{self.context} {content}"
 
-    def __call__(self, sentences: Sequence[str]) -> list[list[int]]:
+    def __call__(self, sentences: Sequence[str], *, reserved: int = 0) -> list[list[int]]:
         """A row of ids for each sentence, start and end token included.
 
         A row longer than the context keeps its first `context - 1` ids and closes with the end token; a warning is
         logged, since what was cut off no longer counts.
+        reserved: tokens of the context that others take.
         """
+        room = self.context - reserved
         rows = self._rows([clean(sentence) for sentence in sentences])
-        long = [index for index, row in enumerate(rows) if len(row) > self.context]
+        long = [index for index, row in enumerate(rows) if len(row) > room]
         if long:
             logger.warning(
                 "%d of %d sentences are longer than the model's %d tokens and were cut, the first of them %r",
-                *(len(long), len(rows), self.context, sentences[long[0]]),
+                *(len(long), len(rows), room, sentences[long[0]]),
             )
         for index in long:
-            rows[index] = [*rows[index][: self.context - 1], self.end]
+            rows[index] = [*rows[index][: room - 1], self.end]
         return rows
 
     def save(self, folder: str | os.PathLike[str]) -> None:

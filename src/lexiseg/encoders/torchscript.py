@@ -19,8 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lexiseg.encoders.weights import first_line
-from lexiseg.errors import WeightsError
+from lexiseg.errors import WeightsError, first_line
 
 __all__ = ["is_archive", "read_archive"]
 

@@ -16,18 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from lexiseg import files
+from lexiseg.encoders.checkpoints import read_file
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import hash_tensors, sample_tensors
 from lexiseg.encoders.token_towers import TextTokens
-from lexiseg.encoders.weights import Origin, find, first_line, fit, load_pickle, portable, read_folder
+from lexiseg.encoders.weights import Origin, find, fit, portable, read_folder
 from lexiseg.encoders.wordpiece import LETTERS, WordPieces
-from lexiseg.errors import WeightsError
+from lexiseg.errors import SettingError, WeightsError, first_line
 
 __all__ = ["MODEL_TYPE", "TINY", "VitBert", "VitBertShape"]
 
@@ -55,6 +56,16 @@ class VitBertShape:
     positions: int = 512
     embed_dim: int = 512
 
+    def alike(self, other: object) -> bool:
+        return self == other
+
+    def __str__(self) -> str:
+        return (
+            f"a ViT of {self.vision_layers} layers of {self.vision_width} and patches of {self.patch} pixels for "
+            f"{self.image_size} pixels, with a BERT of {self.text_layers} layers of {self.text_width} and vectors of "
+            f"{self.embed_dim}"
+        )
+
 
 TINY = VitBertShape(32, 8, 64, 2, 64, 2, vocabulary=len(LETTERS), positions=40, embed_dim=32)
 
@@ -64,6 +75,7 @@ class VitBert(nn.Module):
 
     def __init__(self, shape: VitBertShape, tokenizer: WordPieces) -> None:
         super().__init__()
+        self.shape = shape
         self.tokenizer = tokenizer
         self.vision = ViTModel(_vit_config(shape), add_pooling_layer=False)
         self.text = BertModel(_bert_config(shape), add_pooling_layer=False)
@@ -136,7 +148,14 @@ class VitBert(nn.Module):
         states = self.vision(images, interpolate_pos_encoding=True).last_hidden_state  # [B, 1 + L, W], after the LN
         return self.image_projection(states), grid
 
-    def text_tokens(self, sentences: Sequence[str], *, length: int, padded: bool = False) -> TextTokens:
+    def text_tokens(
+        self, sentences: Sequence[str], *, length: int, padded: bool = False, prompts: Prompts | None = None
+    ) -> TextTokens:
+        if prompts is not None and prompts.context is not None:
+            raise SettingError(
+                "learned prompts are vectors for a CLIP's text tower and this model reads words with BERT; give "
+                "sentences, for example --set prompts=imagenet80"
+            )
         device = self.text_projection.weight.device
         ids, mask = (rows.to(device) for rows in self.tokenizer(sentences, length=length, padded=padded))
         states = self.text(input_ids=ids, attention_mask=mask).last_hidden_state  # [N, T, W]
@@ -260,16 +279,8 @@ def _bert_config(shape: VitBertShape) -> BertConfig:
 
 
 def _read(source: Path, allow_pickle: bool) -> dict[str, Tensor]:
-    if source.is_dir():
-        tensors = read_folder(source, allow_pickle=allow_pickle)
-    elif source.suffix == ".safetensors":
-        tensors = load_file(source)
-    elif allow_pickle:
-        tensors = load_pickle(source)
-    else:
-        raise WeightsError(
-            f"{source} is a pickle, which can run code; allow pickles where you trust the source (allow_pickle=True)"
-        )
+    read = read_folder if source.is_dir() else read_file
+    tensors = read(source, allow_pickle=allow_pickle)
     tensors.pop(TEXT + "embeddings.position_ids", None)  # a counter that older versions of transformers stored
     if (temperature := tensors.get("loss.temperature")) is not None and temperature.numel() == 1:
         tensors["loss.temperature"] = temperature.reshape(())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -15,45 +14,45 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from lexiseg import files
-from lexiseg.errors import UnknownName, WeightsError
+from lexiseg.encoders.checkpoints import HOW_TO_ALLOW, load_pickle, load_safe
+from lexiseg.errors import UnknownName, WeightsError, first_line
+from lexiseg.weights import AnyWeights, Weights
 
-__all__ = ["Origin", "find", "first_line", "fit", "load_pickle", "portable", "read_folder", "read_json", "share"]
+__all__ = ["Origin", "find", "fit", "portable", "read_folder", "read_json", "share"]
 
-ASSET = "asset:"  # in front of the name of an embedded model
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 TIMEOUT_SECONDS = 5.0  # for the first answer of the hub; nobody waits longer to hear that there is no network
 SMALL_FILES = ("*.json", "merges.txt")  # config, tokenizer, preprocessor, indices
 SAFE_FILES = ("model.safetensors", "model-*-of-*.safetensors")
 PICKLED_FILES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 CONVERTER = "SFconvertbot"  # the hub's own account that offers pickled weights as safetensors, in a pull request
 SHARED = "shared.json"  # names the tensors of a folder that lie in another model's, by their names there
-FILE_ENDINGS = (".pt", ".pth", ".bin", ".safetensors", ".gz", ".txt", ".json")
 
 
-def find(weights: str | os.PathLike[str], *, allow_pickle: bool = False, weights_too: bool = True) -> Path:
-    """The local folder or file of `weights`: a path, "asset:NAME" or a hub id, which is downloaded if need be.
+def find(weights: AnyWeights, *, allow_pickle: bool = False, weights_too: bool = True) -> Path:
+    """The local folder or file of `weights`; a hub id is downloaded if need be.
 
+    weights: as `Weights.of` reads it.
     weights_too: False for the small files alone, such as the tokenizer's.
     Raises `WeightsError` where there is nothing, and says how to get it; `UnknownName` for an unknown asset.
     """
-    name = os.fspath(weights)
-    if name.startswith(ASSET):
-        return _asset(name.removeprefix(ASSET))
-    path = files.local(name, WeightsError).expanduser()
-    if path.exists():
+    wanted = Weights.of(weights)
+    if wanted.kind == "asset":
+        return _asset(wanted.name)
+    if wanted.kind in ("by_hand", "none"):
+        raise WeightsError(wanted.missing())
+    path = files.local(wanted.name, WeightsError).expanduser()
+    if wanted.is_here and wanted.name:
         return path
-    if not HUB_ID.fullmatch(name) or name.startswith(".") or path.suffix in FILE_ENDINGS:
+    if wanted.kind == "file":
         raise WeightsError(
-            f"there is nothing at {name}; give a folder, a file or a hub id such as openai/clip-vit-base-patch16"
+            f"there is nothing at {wanted}; give a folder, a file or a hub id such as openai/clip-vit-base-patch16"
         )
     kinds = [SAFE_FILES, PICKLED_FILES][: 1 + allow_pickle] if weights_too else [()]
-    return _cached(name, kinds) or _download(name, kinds)
+    return _cached(wanted.name, kinds) or _download(wanted.name, kinds)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -74,14 +73,14 @@ def read_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Tensor
 
     Pickled weights are refused unless `allow_pickle`, and then read with `weights_only=True`. Raises `WeightsError`.
     """
-    for stem, read in (("model.safetensors", _load_safe), ("pytorch_model.bin", load_pickle)):
+    for stem, read in (("model.safetensors", load_safe), ("pytorch_model.bin", load_pickle)):
         found = _shards(folder, stem)
         if not found:
             continue
         if read is load_pickle and not allow_pickle:
             raise WeightsError(
                 f"{folder} has only pickled weights ({found[0].name}), and a pickle can run code; give the model as "
-                "safetensors, or allow pickles where you trust the source (allow_pickle=True)"
+                f"safetensors, or {HOW_TO_ALLOW}"
             )
         return {name: tensor for file in found for name, tensor in read(file).items()} | _shared(folder)
     raise WeightsError(f"{folder} has no model.safetensors; copy the model's whole folder")
@@ -143,19 +142,6 @@ def _shared(folder: Path) -> dict[str, Tensor]:
     return {name: there[other] for name, other in names.items()}
 
 
-def load_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict written with `torch.save`; `weights_only=True`, so nothing but data is built."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for a damaged file or for what it refuses
-        raise WeightsError(f"{path} holds no plain tensors ({first_line(error)}); download it again") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict()")
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
-
-
 @dataclass(frozen=True)
 class Origin:
     """Where a tensor of ours lies in a file.
@@ -212,11 +198,6 @@ def fit(
     module.load_state_dict(state, assign=True)
 
 
-def first_line(error: Exception) -> str:
-    """What an error of another library says, short enough for a message of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _asset(name: str) -> Path:
     shelf = Path(str(resources.files("lexiseg"))) / "assets"
     known = sorted(
@@ -239,14 +220,6 @@ def _shards(folder: Path, stem: str) -> list[Path]:
     if missing or not names:
         raise WeightsError(f"{folder} lacks {', '.join(missing) or 'all shards'}; copy the model's whole folder")
     return [folder / name for name in names]
-
-
-def _load_safe(path: Path) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged ({error}); copy or download it again") from error
-    return tensors
 
 
 def _cached(repository: str, kinds: Sequence[Sequence[str]]) -> Path | None:
@@ -290,6 +263,6 @@ def _choose(repository: str, kinds: Sequence[Sequence[str]]) -> tuple[str, Seque
     if held:
         return "main", held[0]
     raise WeightsError(
-        f"{repository} has no model.safetensors; choose a repository that has, or allow pickles, which can run code, "
-        "where you trust the source (allow_pickle=True)"
+        f"{repository} has only pickled weights, which can run code; choose a repository with a model.safetensors, or "
+        f"{HOW_TO_ALLOW}"
     )

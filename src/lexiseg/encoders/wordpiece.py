@@ -11,8 +11,7 @@ from typing import Any
 from torch import Tensor
 from transformers import BertTokenizer
 
-from lexiseg.encoders.weights import first_line
-from lexiseg.errors import WeightsError
+from lexiseg.errors import WeightsError, first_line
 
 __all__ = ["LETTERS", "WordPieces"]
 

@@ -12,7 +12,7 @@ HASHES = {  # what a person calls the facts that are hashes
     "benchmark.class_digest": "the classes or their words",
     "benchmark.ids_digest": "the ids of the classes",
     "words": "the words that were asked for",
-    "settings.templates": "the templates",
+    "settings.prompts": "the prompts",
     "settings.weights_digest": "the weights",
 }
 

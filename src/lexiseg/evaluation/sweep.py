@@ -31,7 +31,7 @@ from lexiseg.metrics.bootstrap import Bootstrap, Interval, intervals
 __all__ = ["LATE", "Point", "Sweep", "sweep", "values"]
 
 ALL = Counting()
-LATE = ("background", "background_threshold", "templates")
+LATE = ("background", "background_threshold", "prompts")
 SHORT = {"threshold": "background_threshold"}
 Grid = Mapping[str, Sequence[Any]]
 

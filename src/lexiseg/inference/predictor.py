@@ -11,7 +11,6 @@ are blended as logits are averaged at a few of their pixels, in bands, and the d
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -22,7 +21,7 @@ import torch
 from lexiseg import catalog, settings
 from lexiseg.data.photographs import ImageSource
 from lexiseg.encoders.familiar import Familiar, familiar_with
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import ImageError, SettingError
 from lexiseg.inference import devices, saving
@@ -70,7 +69,7 @@ class Predictor:
     ) -> None:
         self.segmenter, self.inference, self.name = segmenter, inference, name
         self.device = devices.device(device)
-        self.templates = templates(inference.templates)
+        self.prompts = Prompts.open(inference.prompts)
         self.about = dict(about or {})
         self.familiar, self.text_cache = familiar, text_cache
         self.fingerprint = fingerprint_of(segmenter) if fingerprint is None else fingerprint
@@ -150,7 +149,7 @@ class Predictor:
             **self.about,
             "config": settings.to_json(config) if dataclasses.is_dataclass(config) else None,
             "inference": settings.to_json(self.inference),
-            "templates": hashlib.sha256("\n".join(self.templates).encode()).hexdigest()[:16],
+            "prompts": self.prompts.digest[:16],
             "dtype": devices.name(self.dtype),
             "device": self.device.type,
         }
@@ -268,7 +267,7 @@ class Predictor:
         classifier = self._classifiers.get(key)
         if classifier is None:
             classifier = self._classifiers[key] = self.segmenter.embed_text(
-                vocabulary, self.templates, cache=self.text_cache
+                vocabulary, self.prompts, cache=self.text_cache
             )
             for oldest in list(self._classifiers)[:-KEPT_CLASSIFIERS]:
                 self._classifiers.pop(oldest, None)

@@ -12,12 +12,13 @@ from torch import nn
 from lexiseg import catalog
 from lexiseg.errors import OutputError
 from lexiseg.segmenter import Inference, Segmenter, Variant
+from lexiseg.weights import AnyWeights
 
 __all__ = ["save", "unrounded"]
 
 
 def save(
-    segmenter: Segmenter[Any, Any], inference: Inference, folder: str | os.PathLike[str], *, source: str | None
+    segmenter: Segmenter[Any, Any], inference: Inference, folder: str | os.PathLike[str], *, source: AnyWeights | None
 ) -> None:
     """See `Predictor.save`. source: the weights that it was loaded from."""
     place = Path(folder)

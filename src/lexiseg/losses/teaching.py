@@ -105,7 +105,7 @@ class Teaching(nn.Module):
 
     def inference(self, variant: Inference) -> Inference:
         """How the trained student is to be used: with the prompts that its words were embedded with."""
-        return variant if self._teacher is None else replace(variant, templates=self._teacher.inference.templates)
+        return variant if self._teacher is None else replace(variant, prompts=self._teacher.inference.prompts)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         images, labels = batch["images"], batch["labels"]

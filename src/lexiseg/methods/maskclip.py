@@ -32,9 +32,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +42,17 @@ from torch.nn import functional
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_resnet import ClipResNet
-from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT
+from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
+from lexiseg.settings import presets
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
 __all__ = ["PRESETS", "VARIANTS", "Config", "MaskClip", "MaskClipEmbedding", "load", "save", "traits"]
 
@@ -150,10 +153,8 @@ class MaskClip(nn.Module, Segmenter[MaskClipEmbedding, TextClassifier]):
     def patch(self) -> int:
         return self.clip.patch
 
-    def embed_text(
-        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
-    ) -> TextClassifier:
-        weight = self.clip.embed_words(vocabulary.queries, templates, cache=cache)
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> TextClassifier:
+        weight = self.clip.embed_words(vocabulary.queries, prompts, cache=cache)
         scale = self.config.logit_scale
         return TextClassifier.of(vocabulary, weight, float(self.clip.logit_scale) if scale is None else scale)
 
@@ -261,8 +262,7 @@ def load(variant: Variant) -> MaskClip:
     if variant.weights is None:
         clip = _random(config)
     else:
-        weights = _available(variant.weights)
-        clip = Clip.load(weights, tokenizer=config.tokenizer, allow_pickle=config.allow_pickle)
+        clip = Clip.load(variant.weights, tokenizer=config.tokenizer, allow_pickle=config.allow_pickle)
     # how these weights were read says nothing about the folder that they may be saved in
     config = replace(config, tokenizer=None, allow_pickle=False)
     return MaskClip(clip, config).eval().requires_grad_(False)
@@ -280,16 +280,6 @@ def _random(config: Config) -> Clip:
     return Clip.random(shapes[config.architecture])
 
 
-def _available(weights: str) -> str:
-    file = weights.removeprefix(OFFICIAL)
-    if file == weights:
-        return weights
-    raise WeightsError(
-        f"{file} is no download of the hub's; get OpenAI's file (openai/CLIP lists it, SHA-256 {OFFICIAL_FILES[file]}) "
-        "and say where it is with weights=FILE"
-    )
-
-
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
@@ -299,9 +289,7 @@ def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens.mT.reshape(tokens.shape[0], -1, *grid)
 
 
-OFFICIAL = "official:"  # weights that only come as OpenAI's file: transformers has no CLIP ResNet
-
-OFFICIAL_FILES = {  # SHA-256, clip.md §1.1
+SHA256 = {  # clip.md §1.1; they only come as OpenAI's file, since transformers has no CLIP ResNet
     "RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
     "RN101.pt": "8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599",
     "RN50x4.pt": "7e526bd135e493cef0776de27d5f42653e6b4c8bf9e0f653bb11773263205fdd",
@@ -311,56 +299,61 @@ OFFICIAL_FILES = {  # SHA-256, clip.md §1.1
 
 
 def _inference(multiple: int) -> Inference:
-    return Inference(short_side=512, long_side=2048, multiple=multiple, templates="maskclip85")
+    return Inference(short_side=512, long_side=2048, multiple=multiple, prompts="maskclip85")
 
 
 def _tiny(architecture: Literal["tiny", "tiny-rn"]) -> Variant:
-    inference = Inference(short_side=64, templates="single")
+    inference = Inference(short_side=64, prompts="single")
     return Variant(Config(architecture=architecture), None, inference, "random weights, for tests")
 
 
-def _vit(name: str, patch: int, about: str) -> Variant:
-    return Variant(Config(), f"openai/clip-vit-{name}", _inference(patch), about)
+def _vit(name: str, about: str, tower: tuple[int, int, int], text_width: int = 512, image_size: int = 224) -> Variant:
+    """tower: patch, width, layers. D is the text tower's width."""
+    patch, width, layers = tower
+    shape = ClipShape(text_width, image_size, width, layers, patch, text_width, 12)
+    return Variant(Config(), Weights("hub", f"openai/clip-vit-{name}", shape=shape), _inference(patch), about)
 
 
-def _resnet(file: str, about: str) -> Variant:
+def _resnet(file: str, about: str, shape: ClipShape) -> Variant:
     about = f"OpenAI's CLIP {about}; needs weights=PATH of {file}"
-    return Variant(Config(), OFFICIAL + file, _inference(32), about)
+    where = "get it from the list of files in github.com/openai/CLIP"
+    weights = Weights("by_hand", file, where, SHA256[file], shape=shape)
+    return Variant(Config(), weights, _inference(32), about)
 
 
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
         Config(),
-        "asset:mini-clip",
-        # objects as large as in training; docs/log.md says how the templates were picked, and how they should be
-        Inference(long_side=256, multiple=8, templates="vild14"),
+        Weights("asset", "mini-clip"),
+        # objects as large as in training; docs/log.md says how the prompts were picked, and how they should be
+        Inference(long_side=256, multiple=8, prompts="vild14"),
         "the embedded model: small, knows about 800 words",
     ),
     "tiny": _tiny("tiny"),
     "tiny-rn": _tiny("tiny-rn"),
-    "vit-b32": _vit("base-patch32", 32, "OpenAI's CLIP ViT-B/32, 605 MB"),
-    "vit-b16": _vit("base-patch16", 16, "OpenAI's CLIP ViT-B/16, 599 MB: the paper's"),
-    "vit-l14": _vit("large-patch14", 14, "OpenAI's CLIP ViT-L/14, 1.7 GB"),
-    "vit-l14-336": _vit("large-patch14-336", 14, "OpenAI's CLIP ViT-L/14 at 336 pixels, 1.7 GB"),
-    "rn50": _resnet("RN50.pt", "ResNet-50, 244 MB: the paper's"),
-    "rn101": _resnet("RN101.pt", "ResNet-101, 278 MB"),
-    "rn50x4": _resnet("RN50x4.pt", "ResNet-50x4, 402 MB"),
-    "rn50x16": _resnet("RN50x16.pt", "ResNet-50x16, 630 MB"),
-    "rn50x64": _resnet("RN50x64.pt", "ResNet-50x64, 1.3 GB"),
+    # shapes: clip.md §1.1
+    "vit-b32": _vit("base-patch32", "OpenAI's CLIP ViT-B/32, 605 MB", (32, 768, 12)),
+    "vit-b16": _vit("base-patch16", "OpenAI's CLIP ViT-B/16, 599 MB: the paper's", (16, 768, 12)),
+    "vit-l14": _vit("large-patch14", "OpenAI's CLIP ViT-L/14, 1.7 GB", (14, 1024, 24), 768),
+    "vit-l14-336": _vit("large-patch14-336", "OpenAI's CLIP ViT-L/14 at 336 pixels, 1.7 GB", (14, 1024, 24), 768, 336),
+    "rn50": _resnet("RN50.pt", "ResNet-50, 244 MB: the paper's", ClipShape(1024, 224, 64, (3, 4, 6, 3), None, 512, 12)),
+    "rn101": _resnet("RN101.pt", "ResNet-101, 278 MB", ClipShape(512, 224, 64, (3, 4, 23, 3), None, 512, 12)),
+    "rn50x4": _resnet("RN50x4.pt", "ResNet-50x4, 402 MB", ClipShape(640, 288, 80, (4, 6, 10, 6), None, 640, 12)),
+    "rn50x16": _resnet("RN50x16.pt", "ResNet-50x16, 630 MB", ClipShape(768, 384, 96, (6, 8, 18, 8), None, 768, 12)),
+    "rn50x64": _resnet(
+        "RN50x64.pt", "ResNet-50x64, 1.3 GB", ClipShape(1024, 448, 128, (3, 15, 36, 10), None, 1024, 12)
+    ),
     "custom": Variant(
         Config(), None, _inference(16), "any CLIP: weights= is a hub id, a folder or one of OpenAI's files"
     ),
 }
 
-_OF_WEIGHTS = ("architecture", "tokenizer", "allow_pickle")  # a preset says nothing about them
-_LEXISEG: dict[str, Any] = {field.name: field.default for field in fields(Config) if field.name not in _OF_WEIGHTS}
-_LEXISEG |= {"size": None, "antialias": True}
-
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "lexiseg": _LEXISEG,
-    "paper": {**_LEXISEG, "last_block": "value+residual", "size": (512, 512), "templates": "maskclip85"},
-    "released": {
-        **_LEXISEG,
+PRESETS = presets(
+    Config,
+    besides=("architecture", "tokenizer", "allow_pickle"),
+    shared={"size": None, "antialias": True},
+    paper={"last_block": "value+residual", "size": (512, 512), "prompts": "maskclip85"},
+    released={
         "activation": "gelu",
         "layer_norm_eps": 1e-6,
         "logit_scale": 100.0,
@@ -372,6 +365,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "long_side": 2048,
         "multiple": 1,
         "antialias": False,
-        "templates": "maskclip85",
+        "prompts": "maskclip85",
     },
-}
+)

@@ -29,6 +29,7 @@ from lexiseg.encoders.clip import EMBEDDED, Clip
 from lexiseg.encoders.clip_resnet import ClipResNet
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad
 from lexiseg.encoders.weights import find, fit
@@ -38,6 +39,7 @@ from lexiseg.layers.pixels import Statistics
 from lexiseg.networks.heads import upsample
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
 __all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Training", "load", "save", "traits"]
 
@@ -83,10 +85,8 @@ class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     def patch(self) -> int:
         return self.clip.patch
 
-    def embed_text(
-        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
-    ) -> TextClassifier:
-        weight = self.clip.embed_words(vocabulary.queries, templates, cache=cache)
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> TextClassifier:
+        weight = self.clip.embed_words(vocabulary.queries, prompts, cache=cache)
         return TextClassifier.of(vocabulary, weight, self.clip.logit_scale)
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:
@@ -361,15 +361,15 @@ def _read(settings: Training, dimension: int) -> tuple[Tensor, Tensor]:
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
         Config(),
-        EMBEDDED,
-        Inference(long_side=256, multiple=8, templates="vild14"),  # as maskclip/mini
+        Weights.of(EMBEDDED),
+        Inference(long_side=256, multiple=8, prompts="vild14"),  # as maskclip/mini
         "the embedded model, as its recipe trains it; maskclip/mini can do more with it",
     ),
     "resnet": Variant(
         Config("base-rn", text_tower=EMBEDDED),
         None,
-        Inference(long_side=256, multiple=32, templates="vild14"),
+        Inference(long_side=256, multiple=32, prompts="vild14"),
         "a small CLIP-ResNet beside the embedded text tower; to be trained",
     ),
-    "tiny": Variant(Config("tiny"), None, Inference(short_side=64, templates="single"), "random weights, for tests"),
+    "tiny": Variant(Config("tiny"), None, Inference(short_side=64, prompts="single"), "random weights, for tests"),
 }

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -42,17 +42,19 @@ from lexiseg.encoders import vit_bert
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
 from lexiseg.encoders.opening import open_towers
-from lexiseg.encoders.templates import SLOT
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.token_towers import ClipTokens, TextTokens, TokenTowers
-from lexiseg.encoders.vit_bert import VitBert
-from lexiseg.errors import SettingError, WeightsError
+from lexiseg.encoders.vit_bert import VitBert, VitBertShape
+from lexiseg.errors import SettingError
 from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
 from lexiseg.losses.contrastive import info_nce
 from lexiseg.refine.crf import dense_crf
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
+from lexiseg.settings import presets
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
 __all__ = [
     "PRESETS",
@@ -191,10 +193,15 @@ class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
         """One unit vector per image [B, D], as they are compared in training."""
         return self._pool_image(self._image_tokens(images)[0])
 
-    def text_vectors(self, sentences: Sequence[str], *, masked: bool = True) -> Tensor:
-        """One unit vector per sentence [N, D]; not `masked`, padding competes with the words (§2.2)."""
+    def text_vectors(self, sentences: Sequence[str], *, masked: bool = True, prompts: Prompts | None = None) -> Tensor:
+        """One unit vector per sentence [N, D]; not `masked`, padding competes with the words (§2.2).
+
+        prompts: whose context stands beside the sentences.
+        """
         config = self.config
-        tokens: TextTokens = self.towers.text_tokens(sentences, length=config.text_length, padded=not masked)
+        tokens: TextTokens = self.towers.text_tokens(
+            sentences, length=config.text_length, padded=not masked, prompts=prompts
+        )
         if config.pooling == "class_token":
             places = torch.arange(len(tokens.vectors), device=tokens.summary.device)
             return _unit(_at_least_float32(tokens.vectors[places, tokens.summary]))
@@ -202,9 +209,7 @@ class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
         return loda_pool(tokens.vectors, config.text_k, mask=mask, k_of=config.text_k_of)
 
     @torch.no_grad()
-    def embed_text(
-        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
-    ) -> TextClassifier:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> TextClassifier:
         """The sentences of one word are one batch, as released."""
         prompt = self.config.background_prompt
         if (
@@ -214,7 +219,7 @@ class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
             and prompt not in vocabulary.queries
         ):
             vocabulary = vocabulary.with_background([prompt])
-        vectors = self._word_vectors(vocabulary.queries, templates, cache)
+        vectors = self._word_vectors(vocabulary.queries, prompts, cache)
         weight = torch.stack([vectors[word] for word in vocabulary.queries])
         return TextClassifier.of(vocabulary, weight.to(self.towers.temperature.device), float(self.logit_scale))
 
@@ -237,18 +242,16 @@ class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
         ]
         return DenseLogits(torch.stack(logits), background=True)
 
-    def _word_vectors(
-        self, words: Iterable[str], templates: Sequence[str], cache: TextCache | None
-    ) -> dict[str, Tensor]:
+    def _word_vectors(self, words: Iterable[str], prompts: Prompts, cache: TextCache | None) -> dict[str, Tensor]:
         """The unit vector [D] of each word, from the cache where it is known."""
         config = self.config
         how = f"{config.pooling} {config.text_k} {config.text_k_of} {config.text_length}"
-        key = TextCache.key(f"simseg {self.towers.text_digest()} {how}", templates) if cache else ""
+        key = TextCache.key(f"simseg {self.towers.text_digest()} {how}", prompts) if cache else ""
         known = cache.read(key, words) if cache else {}
         fresh = {}
         for word in dict.fromkeys(words):
             if word not in known:
-                each = self.text_vectors([template.replace(SLOT, word) for template in templates])
+                each = self.text_vectors(prompts(word), prompts=prompts)
                 fresh[word] = functional.normalize(each.mean(dim=0), dim=0)
         if cache and fresh:
             cache.write(key, fresh)
@@ -423,7 +426,10 @@ class Objective(nn.Module):
 def load(variant: Variant) -> SimSeg:
     """Raises `WeightsError` for weights that are missing or do not fit."""
     config = variant.config
-    towers = _fresh(config) if variant.weights is None else _stored(variant.weights, config)
+    if variant.weights is None:
+        towers = _fresh(config)
+    else:
+        towers = open_towers(variant.weights, tokenizer=config.tokenizer, allow_pickle=config.allow_pickle)
     # how these weights were read says nothing about the folder that they may be saved in
     return SimSeg(towers, replace(config, tokenizer=None, allow_pickle=False)).eval()
 
@@ -441,16 +447,6 @@ def _fresh(config: Config) -> TokenTowers:
     return ClipTokens(Clip.random(TINY_VIT if config.architecture == "tiny-clip" else SMALL_CLIP))
 
 
-def _stored(name: str, config: Config) -> TokenTowers:
-    """Any CLIP with a ViT, or ViT with BERT, as a hub id, a folder or a file."""
-    if name.startswith(AUTHORS):
-        raise WeightsError(
-            f"SimSeg's own checkpoint for {name.removeprefix(AUTHORS)} lies on a drive that nothing can be fetched "
-            "from; get it by hand (github.com/muyangyi/SimSeg links it) and give weights=FILE and allow_pickle=True"
-        )
-    return open_towers(name, tokenizer=config.tokenizer, allow_pickle=config.allow_pickle)
-
-
 def _unit(vectors: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / (norm + 1e-8)  # §2.2
@@ -460,36 +456,41 @@ def _at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-AUTHORS = "authors:"  # weights that only come as the authors' files
-
 # for the miniature: 64 tokens of a canvas of 128 pixels, and the words of the embedded model's tokenizer
 SMALL_CLIP = ClipShape(128, 128, 128, 4, 16, 128, 2, context=32, vocabulary=4093, activation="gelu")
 
 
-_USUAL = Inference(size=(288, 288), templates="imagenet80")
+_USUAL = Inference(size=(288, 288), prompts="imagenet80")
 
 
-def _released(name: str, image_tower: str, about: str) -> Variant:
+def _released(name: str, width: int, image_tower: str, about: str) -> Variant:
     about = f"{about}; needs weights=PATH of the authors' checkpoint"
-    return Variant(Config(image_tower=image_tower, statistics="imagenet"), AUTHORS + name, _USUAL, about)
+    where = "get it by hand, from the drive that github.com/muyangyi/SimSeg links to"
+    shape = VitBertShape(224, 16, width, 12, 768, 12)
+    weights = Weights("by_hand", f"SimSeg's checkpoint of {name}", where, pickled=True, shape=shape)
+    return Variant(Config(image_tower=image_tower, statistics="imagenet"), weights, _USUAL, about)
 
 
 _ALL_PASS: dict[str, Any] = {"deviations": -10.0, "most_classes": 10}  # random weights rank classes at random
-_TINY = Inference(size=(64, 64), templates="single")
+_TINY = Inference(size=(64, 64), prompts="single")
 
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
         Config(rule="dense"),  # it scores higher than the authors' rule (docs/results.md)
-        "asset:simseg-mini",
-        Inference(long_side=192, multiple=8, templates="vild14"),
+        Weights("asset", "simseg-mini"),
+        Inference(long_side=192, multiple=8, prompts="vild14"),
         "embedded: the embedded CLIP after captions and LoDA, for comparisons; maskclip/mini sees more",
     ),
     "tiny": Variant(
         Config(architecture="tiny", statistics="imagenet", **_ALL_PASS), None, _TINY, "random ViT and BERT, for tests"
     ),
     "tiny-clip": Variant(Config(architecture="tiny-clip", **_ALL_PASS), None, _TINY, "a random CLIP, for tests"),
-    "vit-s16": _released("ViT-S/16", "timm/vit_small_patch16_224.augreg_in21k", "ViT-S/16 and BERT, 131 M parameters"),
-    "vit-b16": _released("ViT-B/16", "timm/vit_base_patch16_224.augreg_in21k", "ViT-B/16 and BERT, 196 M parameters"),
+    "vit-s16": _released(
+        "ViT-S/16", 384, "timm/vit_small_patch16_224.augreg_in21k", "ViT-S/16 and BERT, 131 M parameters"
+    ),
+    "vit-b16": _released(
+        "ViT-B/16", 768, "timm/vit_base_patch16_224.augreg_in21k", "ViT-B/16 and BERT, 196 M parameters"
+    ),
     "custom": Variant(
         Config(),
         None,
@@ -498,10 +499,13 @@ VARIANTS: Mapping[str, Variant] = {
     ),
 }
 
-# no preset speaks of them
-_OF_WEIGHTS = ("architecture", "image_tower", "text_tower", "tokenizer", "allow_pickle", "statistics")
-_LEXISEG: dict[str, Any] = {each.name: each.default for each in fields(Config) if each.name not in _OF_WEIGHTS}
-_RELEASED = {**_LEXISEG, "text_k_of": "batch", "colours": "truncated"}
-_RELEASED |= {"statistics": "imagenet", "size": (288, 288), "templates": "imagenet80"}
+_RELEASED: dict[str, Any] = {"text_k_of": "batch", "colours": "truncated", "statistics": "imagenet"}
+_RELEASED |= {"size": (288, 288), "prompts": "imagenet80"}
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {"lexiseg": _LEXISEG, "paper": _RELEASED, "released": _RELEASED}
+PRESETS = presets(
+    Config,
+    besides=("architecture", "image_tower", "text_tower", "tokenizer", "allow_pickle", "statistics"),
+    shared={},
+    paper=_RELEASED,
+    released=_RELEASED,
+)

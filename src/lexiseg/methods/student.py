@@ -39,7 +39,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +54,7 @@ from lexiseg import settings as settings_of
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT
 from lexiseg.encoders.clip_text import ClipText
-from lexiseg.encoders.templates import templates as sentences
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer
 from lexiseg.encoders.weights import find, fit, portable, read_folder, read_json
@@ -74,6 +74,7 @@ from lexiseg.segmenter import (
     Variant,
 )
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 from lexiseg.words.text import looks_like_a_file
 
 __all__ = ["PRESETS", "SYSTEMS", "VARIANTS", "Config", "Seedling", "Student", "Training", "load", "save", "traits"]
@@ -175,10 +176,8 @@ class Student(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
         return self.network.stride
 
     @torch.no_grad()
-    def embed_text(
-        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
-    ) -> TextClassifier:
-        """Words it was trained on keep the vectors of then, whatever the templates.
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> TextClassifier:
+        """Words it was trained on keep the vectors of then, whatever the prompts.
 
         Raises `WeightsError` for other words where no text tower was saved with it.
         """
@@ -188,7 +187,7 @@ class Student(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
             few = ", ".join(new[:MOST_NAMED]) + (f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else "")
             _logger.warning("not among the words this student was trained on, so expect little: %s", few)
         if new:
-            vectors = self._text().embed_words(new, templates, cache=cache)
+            vectors = self._text().embed_words(new, prompts, cache=cache)
             known |= {word.casefold(): row for word, row in zip(new, vectors, strict=True)}
         rows = [known[word.casefold()].float().to(self.words.device) for word in vocabulary.queries]
         return self.classifier(vocabulary, torch.stack(rows))
@@ -279,9 +278,7 @@ class Seedling(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     def patch(self) -> int:
         raise self._cannot_segment()
 
-    def embed_text(
-        self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None
-    ) -> TextClassifier:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> TextClassifier:
         raise self._cannot_segment()
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:
@@ -301,7 +298,7 @@ def _text_tower(teacher: Teacher, vocabulary: Vocabulary, vectors: Tensor) -> Cl
     """The teacher's CLIP, without its image tower, if the teacher's text vectors are plainly that CLIP's."""
     for clip in teacher.segmenter.children() if isinstance(teacher.segmenter, nn.Module) else ():
         if isinstance(clip, Clip):
-            own = clip.embed_words(vocabulary.queries, teacher.templates)
+            own = clip.embed_words(vocabulary.queries, teacher.prompts)
             if own.shape == vectors.shape and torch.allclose(own, vectors.float(), atol=1e-4):
                 return ClipText.of(clip)
     return None
@@ -352,16 +349,11 @@ def _with_tower(clip: Clip, variant: Variant) -> Student:
     vocabulary = variant.config.vocabulary()
     words = torch.zeros(0, clip.embed_dim)
     if vocabulary is not None:
-        words = clip.embed_words(vocabulary.queries, sentences(variant.inference.templates))
+        words = clip.embed_words(vocabulary.queries, Prompts.open(variant.inference.prompts))
     return _with_backbone(Student(variant.config, words, ClipText.of(clip))).eval()
 
 
-def _read(weights: str, config: Config) -> Student:
-    if weights.startswith(UNTRAINED):
-        raise WeightsError(
-            f"there are no published weights of {weights.removeprefix(UNTRAINED)} (its authors' links are dead); train "
-            "them (lexiseg list recipes), or name a folder with weights="
-        )
+def _read(weights: Weights, config: Config) -> Student:
     folder = find(weights)
     folder = folder.parent if folder.is_file() else folder
     content, tensors = read_json(folder / "config.json"), read_folder(folder)
@@ -386,21 +378,23 @@ def _read(weights: str, config: Config) -> Student:
 
 
 MODEL_TYPE = "lexiseg_student"
-UNTRAINED = "untrained:"  # networks of the paper that somebody has to train first
 
-_SMALL = Inference(long_side=256, multiple=8, templates="vild14")  # as maskclip/mini
-_LARGE = Inference(short_side=512, long_side=2048, templates="maskclip85")
-_TINY = Inference(short_side=64, templates="single")
+_SMALL = Inference(long_side=256, multiple=8, prompts="vild14")  # as maskclip/mini
+_LARGE = Inference(short_side=512, long_side=2048, prompts="maskclip85")
+_TINY = Inference(short_side=64, prompts="single")
 
 
 def _paper(network: Literal["deeplabv2", "deeplabv3plus", "pspnet"], backbone: str, about: str) -> Variant:
-    return Variant(Config(StudentShape(network, backbone)), UNTRAINED + about, _LARGE, f"{about}; to be trained")
+    weights = Weights("none", about, "the authors' links are dead, so train it (lexiseg list recipes)")
+    return Variant(Config(StudentShape(network, backbone)), weights, _LARGE, f"{about}; to be trained")
 
 
 SYSTEMS = ("maskclip_plus",)  # systems that are recipes of this method: `maskclip_plus/mini` is `student/mini`
 
 VARIANTS: Mapping[str, Variant] = {
-    "mini": Variant(Config(), "asset:student-mini", _SMALL, "a small fast student of maskclip/mini for 22 words"),
+    "mini": Variant(
+        Config(), Weights("asset", "student-mini"), _SMALL, "a small fast student of maskclip/mini for 22 words"
+    ),
     "custom": Variant(Config(), None, _SMALL, "a small network for words of your own; to be trained"),
     "deeplabv2-r50": _paper("deeplabv2", "rn50", "DeepLabV2 on ResNet-50"),
     "deeplabv2-r101": _paper("deeplabv2", "rn101", "DeepLabV2 on ResNet-101"),
@@ -411,13 +405,12 @@ VARIANTS: Mapping[str, Variant] = {
     ),
 }
 
-_OF_WEIGHTS = ("student", "start_from", "words", "background", "learn_background", "mapper", "text_tower")
-_LEXISEG: dict[str, Any] = {each.name: each.default for each in fields(Config) if each.name not in _OF_WEIGHTS}
-_LEXISEG |= {"antialias": True}
-_LIKE_THE_PAPER = {"short_side": 512, "long_side": 2048, "multiple": 1, "templates": "maskclip85"}
+_LIKE_THE_PAPER = {"short_side": 512, "long_side": 2048, "multiple": 1, "prompts": "maskclip85"}
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "lexiseg": _LEXISEG,
-    "paper": {**_LEXISEG, **_LIKE_THE_PAPER, "classifier": "cosine"},
-    "released": {**_LEXISEG, **_LIKE_THE_PAPER, "classifier": "raw", "antialias": False},
-}
+PRESETS = settings_of.presets(
+    Config,
+    besides=("student", "start_from", "words", "background", "learn_background", "mapper", "text_tower"),
+    shared={"antialias": True},
+    paper={**_LIKE_THE_PAPER, "classifier": "cosine"},
+    released={**_LIKE_THE_PAPER, "classifier": "raw", "antialias": False},
+)

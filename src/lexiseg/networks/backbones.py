@@ -6,7 +6,6 @@ the hub nor the folder it started from. Letters: B images, L cells, W channels o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,9 +20,10 @@ from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_resnet import Bottleneck, ClipResNet
 from lexiseg.encoders.clip_shape import build
 from lexiseg.encoders.clip_vit import ClipVit
-from lexiseg.encoders.weights import find, first_line, fit, read_json
-from lexiseg.errors import SettingError, WeightsError
+from lexiseg.encoders.weights import find, fit, read_json
+from lexiseg.errors import SettingError, WeightsError, first_line
 from lexiseg.networks.dilated_resnet import STAGES
+from lexiseg.weights import AnyWeights
 
 __all__ = ["ClipBackbone", "TransformersBackbone", "clip_config", "transformers_config"]
 
@@ -64,10 +64,10 @@ class ClipBackbone(nn.Module):
         if read_out:
             self.channels, self.strides = (self.tower.embed_dim,), self.strides[-1:]
 
-    def fill(self, weights: str | os.PathLike[str], *, allow_pickle: bool = False) -> None:
+    def fill(self, weights: AnyWeights, *, allow_pickle: bool = False) -> None:
         """Raises `WeightsError`."""
         clip = Clip.load(weights, allow_pickle=allow_pickle)
-        fit(self.tower, clip.vision.state_dict(), source=weights)
+        fit(self.tower, clip.vision.state_dict(), source=str(weights))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         if isinstance(self.tower, ClipVit):
@@ -76,7 +76,7 @@ class ClipBackbone(nn.Module):
         return [self.tower.attnpool.cells(maps[-1])] if self.read_out else maps[-len(self.strides) :]
 
 
-def clip_config(source: str) -> dict[str, Any]:
+def clip_config(source: AnyWeights) -> dict[str, Any]:
     """The config of a CLIP anywhere. Raises `WeightsError`."""
     place = find(source, weights_too=False)
     if place.name == "model.safetensors":
@@ -105,7 +105,7 @@ class TransformersBackbone(nn.Module):
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in used)
 
-    def fill(self, weights: str | os.PathLike[str], *, allow_pickle: bool = False) -> None:
+    def fill(self, weights: AnyWeights, *, allow_pickle: bool = False) -> None:
         """Raises `WeightsError` that names every tensor that is missing or has another shape."""
         place = find(weights, allow_pickle=allow_pickle)
         try:
@@ -131,7 +131,7 @@ class TransformersBackbone(nn.Module):
         return list(self.model(pad(images, self.strides[-1])).feature_maps)
 
 
-def transformers_config(source: str) -> dict[str, Any]:
+def transformers_config(source: AnyWeights) -> dict[str, Any]:
     """The config of a model on the hub or in a folder. Raises `WeightsError`."""
     return read_json(find(source, weights_too=False) / "config.json")
 

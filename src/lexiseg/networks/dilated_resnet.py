@@ -5,7 +5,6 @@ maskclip_plus.md §3.2. Names of the tensors as torchvision's and mmsegmentation
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lexiseg.encoders.weights import find, fit, load_pickle, read_folder, read_json
+from lexiseg.encoders.checkpoints import read_file
+from lexiseg.encoders.weights import find, fit, read_folder, read_json
 from lexiseg.errors import WeightsError
+from lexiseg.weights import AnyWeights
 
 __all__ = ["RESNETS", "DilatedResNet", "DilatedResNetShape", "our_name"]
 
@@ -89,7 +88,7 @@ class DilatedResNet(nn.Module):
             strides.append(total)
         return tuple(strides)
 
-    def fill(self, weights: str | os.PathLike[str], *, allow_pickle: bool = False) -> None:
+    def fill(self, weights: AnyWeights, *, allow_pickle: bool = False) -> None:
         """Puts pretrained weights in; a classifier beside them is left alone.
 
         weights: a hub id or folder of transformers' `ResNetModel` ("microsoft/resnet-50"; its stem is "v1"), or a
@@ -171,17 +170,8 @@ def _read(source: Path, allow_pickle: bool) -> dict[str, Tensor]:
         tensors = read_folder(source, allow_pickle=allow_pickle)
         if (source / "config.json").is_file() and read_json(source / "config.json").get("downsample_in_bottleneck"):
             raise WeightsError(f"{source} has its strides in the 1x1 convolutions; give weights of the usual ResNet")
-    elif source.suffix == ".safetensors":
-        try:
-            tensors = load_file(source)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"{source} is damaged ({error}); copy it again") from error
-    elif allow_pickle:
-        tensors = load_pickle(source)
     else:
-        raise WeightsError(
-            f"{source} is a pickle, which can run code; allow pickles where you trust the source (allow_pickle=True)"
-        )
+        tensors = read_file(source, allow_pickle=allow_pickle)
     return {our_name(name): tensor for name, tensor in tensors.items()}
 
 

@@ -7,7 +7,6 @@ any backbone of transformers or tower of CLIP. Letters: B images, D dimension of
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +23,7 @@ from lexiseg.networks.backbones import (
 from lexiseg.networks.dilated_resnet import RESNETS, DilatedResNet, DilatedResNetShape
 from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, Head, PspHead, PyramidHead
 from lexiseg.networks.mini_trunk import MINIS, MiniTrunk
+from lexiseg.weights import AnyWeights, Weights
 
 __all__ = ["StudentNetwork", "StudentShape"]
 
@@ -36,7 +36,6 @@ HEADS: Mapping[str, type[Head]] = {
     "transformers": PyramidHead,
 }
 USUAL_WEIGHTS = {"rn50": "microsoft/resnet-50", "rn101": "microsoft/resnet-101"}  # ImageNet's, of the stem "v1"
-CLIP, TRANSFORMERS = "clip:", "transformers:"  # in front of a SOURCE
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class StudentShape:
     """network: the head. "mini" and "transformers" sum the maps of all stages. "clip" is a CLIP tower with its own
         projection, read out at every place as MaskCLIP does, so that it starts where such a teacher stands.
     backbone: "rn50", "rn101" or, for tests, "tiny"; under the same heads also "clip:SOURCE" and "transformers:SOURCE".
-        "mini" or "tiny" for the network "mini". For the networks "transformers" and "clip" the SOURCE itself: a hub id
-        or a folder, and for CLIP all that `Clip.load` opens ("asset:mini-clip"); the former takes "clip:SOURCE" too.
+        "mini" or "tiny" for the network "mini". For the networks "transformers" and "clip" the SOURCE itself, as
+        `Weights.of` reads it; the former takes "clip:SOURCE" too.
     stem: of "rn50", "rn101" and "tiny". "v1c" is the paper's, three 3x3 convolutions; "v1", one of 7x7, is what
         ImageNet's weights on the hub have.
     output_stride: pixels per cell of a ResNet's last map; 32 dilates nothing. For the network "transformers", which
@@ -83,16 +82,16 @@ class StudentNetwork(nn.Module):
         for part in (self.head, self.backbone) if _is_own(self.backbone) else (self.head,):
             part.apply(_initialise)
 
-    def load_pretrained(self, weights: str | os.PathLike[str] | None = None, *, allow_pickle: bool = False) -> None:
+    def load_pretrained(self, weights: AnyWeights | None = None, *, allow_pickle: bool = False) -> None:
         """Fills the backbone; call it before the student moves to a device or gets an optimiser.
 
         weights: for a ResNet see `DilatedResNet.fill`; else a SOURCE. None: ImageNet's for "rn50" and "rn101" (stem
             "v1"), and what the backbone's SOURCE holds.
         Raises `WeightsError` that names every tensor that is missing or has another shape.
         """
-        usual = USUAL_WEIGHTS.get(self.shape.backbone)
+        usual: AnyWeights | None = USUAL_WEIGHTS.get(self.shape.backbone)
         if not isinstance(self.backbone, DilatedResNet):
-            usual = self.shape.backbone.removeprefix(CLIP).removeprefix(TRANSFORMERS)
+            usual = Weights.of(self.shape.backbone)
         if isinstance(self.backbone, MiniTrunk) or (weights is None and usual is None):
             raise WeightsError(
                 f"there are no pretrained weights for {self.shape.network}/{self.shape.backbone}; train it from scratch"
@@ -133,19 +132,20 @@ def _initialise(module: nn.Module) -> None:
 
 def _backbone(shape: StudentShape, config: Mapping[str, Any] | None) -> Any:
     network, name, stride = shape.network, shape.backbone, shape.output_stride
-    if not name.removeprefix(CLIP).removeprefix(TRANSFORMERS):
+    source = Weights.of(name)
+    if not source.name:
         raise SettingError(f"the backbone {name!r} names no model; give one, for example student.backbone=clip:FOLDER")
     if network == "mini":
         if name not in MINIS:
             raise UnknownName("backbone of the network 'mini'", name, MINIS)
         return MiniTrunk(MINIS[name])
-    if network == "clip" or name.startswith(CLIP):
-        config = clip_config(name.removeprefix(CLIP)) if config is None else config
+    if network == "clip" or source.layout == "clip":
+        config = clip_config(source) if config is None else config
         if network == "transformers":
             return ClipBackbone(config, output_stride=32, finest=stride)
         return ClipBackbone(config, read_out=network == "clip", output_stride=stride)
-    if network == "transformers" or name.startswith(TRANSFORMERS):
-        config = transformers_config(name.removeprefix(TRANSFORMERS)) if config is None else config
+    if network == "transformers" or source.layout == "transformers":
+        config = transformers_config(source) if config is None else config
         return TransformersBackbone(config, finest=stride, reads=HEADS[network].reads)
     if name not in RESNETS:
         raise UnknownName("backbone", name, [*RESNETS, "clip:SOURCE", "transformers:SOURCE"])

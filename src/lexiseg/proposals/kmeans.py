@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_vit import ClipVit
-from lexiseg.encoders.weights import find, first_line, read_json
-from lexiseg.errors import SettingError, WeightsError
+from lexiseg.encoders.weights import find, read_json
+from lexiseg.errors import SettingError, WeightsError, first_line
 from lexiseg.layers import pixels
 from lexiseg.proposals._proposals import Proposals
 

@@ -271,7 +271,7 @@ class _Opened:
 
 
 def _open(case: Case) -> _Opened:
-    changes: dict[str, Any] = {"templates": "single", "background_threshold": None}
+    changes: dict[str, Any] = {"prompts": "single", "background_threshold": None}
     if case.network:
         changes |= {"size": (case.size, case.size), "short_side": None, "long_side": None}
     return _Opened(case, stand_in.load(case.model, **changes))

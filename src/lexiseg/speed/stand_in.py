@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch.nn.functional as F
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import ClipShape
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.vit_bert import VitBert, VitBertShape
 from lexiseg.encoders.wordpiece import LETTERS
@@ -23,8 +22,9 @@ from lexiseg.evaluation.setup import Model
 from lexiseg.inference.predictor import Predictor
 from lexiseg.segmenter import Segmenter, TextClassifier, Variant
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Architecture, Weights
 
-__all__ = ["SHAPES", "load"]
+__all__ = ["load"]
 
 
 def load(model: Model, **changes: Any) -> Predictor:
@@ -46,16 +46,17 @@ def load(model: Model, **changes: Any) -> Predictor:
 
 
 def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any, Any]:
-    if variant.weights is not None and (variant.weights.startswith("asset:") or Path(variant.weights).exists()):
+    weights = variant.weights
+    if weights is not None and weights.is_here:
         segmenter: Segmenter[Any, Any] = module.load(variant)
         return segmenter
-    shape = SHAPES.get(variant.weights or "")
     try:
-        if shape is None:
+        # a file that the user named is missing, whatever architecture it should have had
+        if weights is None or weights.kind in ("file", "none"):
             return _with_random_words(module.load(replace(variant, weights=None)))
         with tempfile.TemporaryDirectory() as folder:
-            _random_towers(shape).save(folder)
-            return _with_random_words(module.load(replace(variant, weights=folder)))
+            _random_towers(weights.shape).save(folder)
+            return _with_random_words(module.load(replace(variant, weights=Weights("file", folder))))
     except WeightsError as error:
         raise WeightsError(
             f"{name} has no weights on this machine, and their shape is not known; give a folder or file "
@@ -63,11 +64,14 @@ def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any
         ) from error
 
 
-def _random_towers(shape: ClipShape | VitBertShape) -> Clip | VitBert:
-    """In half precision, since they go through a file."""
+def _random_towers(shape: Architecture | None) -> Clip | VitBert:
+    """In half precision, since they go through a file; the text towers are small, for words are embedded beforehand."""
+    small: dict[str, Any] = {"text_width": 64, "text_layers": 1}
     if isinstance(shape, VitBertShape):
-        return VitBert.random(shape).half()
-    clip = Clip.random(shape)
+        return VitBert.random(replace(shape, vocabulary=len(LETTERS), positions=40, **small)).half()
+    if not isinstance(shape, ClipShape):
+        raise WeightsError("nothing says which architecture the weights are of")
+    clip = Clip.random(replace(shape, context=32, vocabulary=4093, **small))
     clip.log_scale.data.fill_(math.log(100))  # what OpenAI's have learned
     return clip.half()
 
@@ -76,8 +80,8 @@ def _with_random_words(segmenter: Any) -> Segmenter[Any, Any]:
     """A random text tower puts all words in nearly one place, where no class is ever ahead of another."""
     embed = segmenter.embed_text
 
-    def embed_text(vocabulary: Vocabulary, templates: Sequence[str], *, cache: TextCache | None = None) -> Any:
-        classifier = embed(vocabulary, templates)
+    def embed_text(vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> Any:
+        classifier = embed(vocabulary, prompts)
         if not isinstance(classifier, TextClassifier):
             return classifier
         noise = torch.randn(classifier.weight.shape, generator=torch.Generator().manual_seed(0))
@@ -86,31 +90,3 @@ def _with_random_words(segmenter: Any) -> Segmenter[Any, Any]:
     segmenter.embed_text = embed_text
     result: Segmenter[Any, Any] = segmenter
     return result
-
-
-def _vit(image_size: int, width: int, layers: int, patch: int, embed_dim: int) -> ClipShape:
-    return ClipShape(embed_dim, image_size, width, layers, patch, 64, 1, context=32, vocabulary=4093)
-
-
-def _resnet(image_size: int, width: int, layers: tuple[int, int, int, int], embed_dim: int) -> ClipShape:
-    return ClipShape(embed_dim, image_size, width, layers, None, 64, 1, context=32, vocabulary=4093)
-
-
-def _simseg(width: int) -> VitBertShape:
-    return VitBertShape(224, 16, width, 12, 64, 1, vocabulary=len(LETTERS), positions=40)
-
-
-# the image towers of weights that are not at hand; the text towers are small, since words are embedded beforehand
-SHAPES: dict[str, ClipShape | VitBertShape] = {
-    "openai/clip-vit-base-patch32": _vit(224, 768, 12, 32, 512),
-    "openai/clip-vit-base-patch16": _vit(224, 768, 12, 16, 512),
-    "openai/clip-vit-large-patch14": _vit(224, 1024, 24, 14, 768),
-    "openai/clip-vit-large-patch14-336": _vit(336, 1024, 24, 14, 768),
-    "official:RN50.pt": _resnet(224, 64, (3, 4, 6, 3), 1024),
-    "official:RN101.pt": _resnet(224, 64, (3, 4, 23, 3), 512),
-    "official:RN50x4.pt": _resnet(288, 80, (4, 6, 10, 6), 640),
-    "official:RN50x16.pt": _resnet(384, 96, (6, 8, 18, 8), 768),
-    "official:RN50x64.pt": _resnet(448, 128, (3, 15, 36, 10), 1024),
-    "authors:ViT-S/16": _simseg(384),
-    "authors:ViT-B/16": _simseg(768),
-}

@@ -13,7 +13,7 @@ from torch import nn
 
 from lexiseg import catalog
 from lexiseg.encoders.familiar import familiar_with
-from lexiseg.encoders.templates import templates
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError
 from lexiseg.segmenter import Teacher
 from lexiseg.training.recipe import Recipe, describe
@@ -75,7 +75,7 @@ def _teacher(recipe: Recipe) -> Teacher | None:
     segmenter, inference = catalog.load(recipe.teacher, **recipe.teacher_settings)
     assert isinstance(segmenter, nn.Module), "methods' segmenters are modules"
     frozen: Any = segmenter.eval().requires_grad_(False)
-    return Teacher(frozen, inference, templates(inference.templates))
+    return Teacher(frozen, inference, Prompts.open(inference.prompts))
 
 
 @runtime_checkable

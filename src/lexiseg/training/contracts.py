@@ -52,7 +52,7 @@ class Objective(Protocol):
     export()
         the segmenter to save at the end, where it is not simply `segmenter`.
     inference(inference)
-        the `Inference` to save with it, made of the variant's own; a student may take over its teacher's templates.
+        the `Inference` to save with it, made of the variant's own; a student may take over its teacher's prompts.
     """
 
     segmenter: Any

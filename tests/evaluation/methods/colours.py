@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
@@ -44,10 +45,10 @@ class Colours(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     def traits(self) -> Traits:
         return traits(self.config)
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: Any = None) -> TextClassifier:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: Any = None) -> TextClassifier:
         vectors = torch.tensor([RGB.get(word, RGB["white"]) for word in vocabulary.queries], dtype=torch.float32)
         weight = functional.normalize(vectors, dim=1)
-        return TextClassifier.of(vocabulary, weight, self.config.scale * len(templates))
+        return TextClassifier.of(vocabulary, weight, self.config.scale * len(prompts.sentences))
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:
         self.embedded += len(images)
@@ -68,7 +69,7 @@ def save(segmenter: Colours, folder: str | os.PathLike[str]) -> None:
     raise AssertionError("nobody saves colours")
 
 
-_AS_THEY_ARE = Inference(templates="single")
+_AS_THEY_ARE = Inference(prompts="single")
 
 VARIANTS: Mapping[str, Variant] = {
     "plain": Variant(Config(), None, _AS_THEY_ARE, "for tests"),

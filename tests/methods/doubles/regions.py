@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.layers import pixels
 from lexiseg.segmenter import Embedding, Inference, MaskScores, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
@@ -56,7 +57,7 @@ class Grouping(nn.Module, Segmenter[Regions, TextClassifier]):
     def traits(self) -> Traits:
         return traits(self.config)
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: Any = None) -> TextClassifier:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: Any = None) -> TextClassifier:
         seeds = (torch.Generator().manual_seed(zlib.crc32(word.encode())) for word in vocabulary.queries)
         words = torch.stack([torch.randn(WIDTH, generator=seed) for seed in seeds])
         return TextClassifier.of(vocabulary, functional.normalize(words, dim=1), 5.0)
@@ -88,7 +89,7 @@ class Grouping(nn.Module, Segmenter[Regions, TextClassifier]):
 def load(variant: Variant) -> Grouping:
     segmenter = Grouping(variant.config)
     if variant.weights is not None:
-        segmenter.load_state_dict(load_file(Path(variant.weights) / "model.safetensors"))
+        segmenter.load_state_dict(load_file(Path(variant.weights.name) / "model.safetensors"))
     return segmenter.eval()
 
 
@@ -96,4 +97,4 @@ def save(segmenter: Grouping, folder: str | os.PathLike[str]) -> None:
     save_file(segmenter.state_dict(), Path(folder) / "model.safetensors")
 
 
-VARIANTS: Mapping[str, Variant] = {"tiny": Variant(Config(), None, Inference(templates="single"), "for tests")}
+VARIANTS: Mapping[str, Variant] = {"tiny": Variant(Config(), None, Inference(prompts="single"), "for tests")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.layers import pixels
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
@@ -63,7 +64,7 @@ class TwoBranches(nn.Module, Segmenter[Both, Pair]):
     def traits(self) -> Traits:
         return traits(self.config)
 
-    def embed_text(self, vocabulary: Vocabulary, templates: Sequence[str], *, cache: Any = None) -> Pair:
+    def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: Any = None) -> Pair:
         first, second = (
             TextClassifier.of(vocabulary, torch.stack([_vector(word, branch) for word in vocabulary.queries]), 20.0)
             for branch in ("first", "second")
@@ -97,7 +98,7 @@ def _cosines(features: Tensor, words: TextClassifier) -> Tensor:
 def load(variant: Variant) -> TwoBranches:
     segmenter = TwoBranches(variant.config)
     if variant.weights is not None:
-        segmenter.load_state_dict(load_file(Path(variant.weights) / "model.safetensors"))
+        segmenter.load_state_dict(load_file(Path(variant.weights.name) / "model.safetensors"))
     return segmenter.eval()
 
 
@@ -105,4 +106,4 @@ def save(segmenter: TwoBranches, folder: str | os.PathLike[str]) -> None:
     save_file(segmenter.state_dict(), Path(folder) / "model.safetensors")
 
 
-VARIANTS: Mapping[str, Variant] = {"tiny": Variant(Config(), None, Inference(templates="single"), "for tests")}
+VARIANTS: Mapping[str, Variant] = {"tiny": Variant(Config(), None, Inference(prompts="single"), "for tests")}

@@ -25,5 +25,5 @@ GROUPVIT: Mapping[str, Any] = {
     "window": 448,
     "stride": 224,
     "blend": "logits",
-    "templates": "single",
+    "prompts": "single",
 }

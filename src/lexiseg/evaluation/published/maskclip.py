@@ -8,7 +8,7 @@ __all__ = ["STUDIES"]
 
 _RELEASED = Study(
     name="released",
-    source="maskclip.md §2.2 (sizes), §2.9 (class names, templates): paper, Table 1, and the model zoo",
+    source="maskclip.md §2.2 (sizes), §2.9 (class names, prompts): paper, Table 1, and the model zoo",
     variants=("vit-b16", "rn50", "rn50x16"),
     preset="released",
     settings={"blend": "logits"},
@@ -42,7 +42,7 @@ _TRAINING_FREE = Study(
         "window": 224,
         "stride": 112,
         "blend": "logits",
-        "templates": "imagenet80",
+        "prompts": "imagenet80",
         "logit_scale": 40.0,
     },
     rows={

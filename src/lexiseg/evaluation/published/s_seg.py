@@ -10,7 +10,7 @@ __all__ = ["STUDIES"]
 # the paper says "consistent with GroupViT" and nothing else; no code was released
 _PAPER = Study(
     name="paper",
-    source="S-Seg names GroupViT's pipeline; templates are a guess, and the thresholds of the sets with a background "
+    source="S-Seg names GroupViT's pipeline; prompts are a guess, and the thresholds of the sets with a background "
     "are not published: choose background_threshold on the training split",
     variants=("swin-s",),
     settings=GROUPVIT,

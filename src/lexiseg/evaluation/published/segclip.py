@@ -17,7 +17,7 @@ _SETTINGS: Mapping[str, Any] = {
     "window": 224,
     "stride": 224,
     "blend": "logits",
-    "templates": "single",
+    "prompts": "single",
 }
 
 _RELEASED = Study(
