@@ -9,10 +9,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import lexiseg
 from lexiseg import catalog
 from lexiseg.encoders.clip_shape import TINY_VIT
+from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import LexisegError, SettingError, UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Variant
 from lexiseg.weights import Weights
@@ -172,6 +174,45 @@ def test_a_description_that_cannot_be_read_is_an_error_a_user_can_read(tmp_path:
     (tmp_path / "lexiseg.json").write_bytes(content)
     with pytest.raises(LexisegError):
         catalog.load(tmp_path)
+
+
+def described(folder: Path, **changes: Any) -> Path:
+    catalog.describe(folder, "simseg", Config(depth=7), Inference())
+    content = json.loads((folder / "lexiseg.json").read_text()) | changes
+    (folder / "lexiseg.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_folder_of_another_major_version_says_which_lexiseg_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert loaded(described(tmp_path, version="0.97.3")).config == Config(depth=7)
+    assert loaded(described(tmp_path, version=None)).config == Config(depth=7)  # written by hand
+    for look in (catalog.load, catalog.variant_of):
+        with pytest.raises(WeightsError, match=r"saved by lexiseg 1\.2\.0, and this is lexiseg 0\..* 'lexiseg==1\.\*'"):
+            look(described(tmp_path, version="1.2.0"))
+        with pytest.raises(WeightsError, match="says version 'new', which is not one"):
+            look(described(tmp_path, version="new"))
+    monkeypatch.setattr(lexiseg, "__version__", "2.0.1")
+    with pytest.raises(WeightsError, match=r"use lexiseg 0\.x"):
+        loaded(described(tmp_path, version="0.1.0"))
+    assert loaded(described(tmp_path, version="2.9")).config == Config(depth=7)
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "learned.safetensors"])
+def test_prompts_of_a_file_go_with_a_saved_model(shelf: dict[str, Any], tmp_path: Path, name: str) -> None:
+    kept = Prompts(("my {}",)) if name.endswith(".txt") else Prompts(context=torch.randn(2, 3))
+    kept.save(tmp_path / name)
+    shelf["simseg"].save = lambda segmenter, folder: None
+    segmenter: Any = SimpleNamespace(config=Config())
+    inference = Inference(prompts=str(tmp_path / name))
+    catalog.save(segmenter, tmp_path / "saved", method="simseg", inference=inference)
+    (tmp_path / name).unlink()
+    (tmp_path / "saved").rename(tmp_path / "elsewhere")
+    assert Prompts.open(loaded(tmp_path / "elsewhere").inference.prompts) == kept
+    catalog.save(segmenter, tmp_path / "named", method="simseg", inference=Inference(prompts="vild14"))
+    assert loaded(tmp_path / "named").inference.prompts == "vild14"
+    assert [path.name for path in (tmp_path / "named").iterdir()] == ["lexiseg.json"]
 
 
 @pytest.mark.parametrize("shelf_name", ["recipes", "benchmarks", "refine"])

@@ -28,6 +28,7 @@ from types import ModuleType
 from typing import Any
 
 from lexiseg import files, settings
+from lexiseg.encoders import prompts
 from lexiseg.encoders.weights import find
 from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.segmenter import Inference, Segmenter, Variant, one_input_size
@@ -135,12 +136,13 @@ def save(
 ) -> None:
     """Writes a folder that `load` and `--model FOLDER` read: weights, tokenizer and `lexiseg.json`.
 
+    Prompts of a file are copied into it, so that the folder can be taken elsewhere.
     source: the weights that it was loaded from; the card and the words it knows are copied from beside them.
     facts: more JSON values to keep beside them (the recipe, scores ...).
     """
     get("methods", method).save(segmenter, folder)
     _copy_beside(source, Path(folder))
-    describe(folder, method, segmenter.config, inference, **facts)
+    describe(folder, method, segmenter.config, _with_own_prompts(inference, Path(folder)), **facts)
 
 
 def describe(folder: str | os.PathLike[str], method: str, config: Any, inference: Inference, **more: Any) -> None:
@@ -164,6 +166,14 @@ def _copy_beside(source: AnyWeights | None, folder: Path) -> None:
     for name in BESIDE:
         if place.is_dir() and (place / name).is_file():
             files.write_bytes(folder / name, (place / name).read_bytes())
+
+
+def _with_own_prompts(inference: Inference, folder: Path) -> Inference:
+    path = Path(inference.prompts).expanduser()
+    if inference.prompts in prompts.names() or not path.is_file():
+        return inference
+    files.write_bytes(folder / f"prompts{path.suffix}", path.read_bytes())
+    return dataclasses.replace(inference, prompts=f"prompts{path.suffix}")
 
 
 def _in_place_of(own: Weights | None, given: AnyWeights) -> Weights:
@@ -208,7 +218,23 @@ def _description(folder: Path) -> Mapping[str, Any]:
         content["method"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{folder / DESCRIPTION} cannot be read ({error!r}); save the model again") from error
+    _check_version(folder, content.get("version"))
     return content
+
+
+def _check_version(folder: Path, saved: Any) -> None:
+    """A folder of another major version may hold settings that mean something else now, or nothing."""
+    from lexiseg import __version__
+
+    major, ours = str(saved).partition(".")[0], __version__.partition(".")[0]
+    if saved is None or major == ours:
+        return
+    if not major.isdecimal():
+        raise WeightsError(f"{folder / DESCRIPTION} says version {saved!r}, which is not one; save the model again")
+    raise WeightsError(
+        f"{folder} was saved by lexiseg {saved}, and this is lexiseg {__version__}, which does not read models of "
+        f"another major version; use lexiseg {major}.x for it (pip install 'lexiseg=={major}.*'), or make the model again"
+    )
 
 
 def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
@@ -218,10 +244,13 @@ def _read_description(folder: Path) -> tuple[ModuleType, Variant]:
     except KeyError as error:
         raise WeightsError(f"{folder / DESCRIPTION} cannot be read ({error!r}); save the model again") from error
     module = get("methods", method)
+    used = settings.from_json(Inference, inference)
+    if (folder / used.prompts).is_file():
+        used = dataclasses.replace(used, prompts=os.fspath(folder / used.prompts))
     return module, Variant(
         config=settings.from_json(module.Config, config),
         weights=Weights("file", os.fspath(folder)),
-        inference=settings.from_json(Inference, inference),
+        inference=used,
         about=f"{method} from {folder}",
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lexiseg.encoders import weights
-from lexiseg.encoders.weights import Origin, find, fit, portable, read_folder, read_json, share
+from lexiseg.encoders.weights import Origin, find, fit, home_of, portable, read_folder, read_json, share
 from lexiseg.errors import UnknownName, WeightsError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
@@ -108,6 +109,28 @@ def test_what_two_models_have_in_common_is_stored_once(tmp_path: Path) -> None:
 def test_a_url_is_not_a_hub_id() -> None:
     with pytest.raises(WeightsError, match=r"https://example.com/w.pt is a URL, and lexiseg reads local files"):
         find("https://example.com/w.pt")
+
+
+def test_a_tokenizer_that_two_models_have_in_common_is_stored_once(tmp_path: Path) -> None:
+    for folder, words in (("a", "{}"), ("b", "{}"), ("c", '{"other": 1}')):
+        (tmp_path / folder).mkdir()
+        save_file({"weight": torch.ones(2)}, tmp_path / folder / "model.safetensors")
+        (tmp_path / folder / "tokenizer.json").write_text(words)
+        (tmp_path / folder / "tokenizer_config.json").write_text(folder)
+    assert share(tmp_path / "b", str(tmp_path / "a")) == 2 * 4 + len("{}") + len("b")
+    assert home_of("tokenizer.json", tmp_path / "b") == tmp_path / "a"
+    assert home_of("config.json", tmp_path / "b") == tmp_path / "b"
+    assert not list((tmp_path / "b").glob("tokenizer*"))
+    share(tmp_path / "c", str(tmp_path / "a"))
+    assert home_of("tokenizer.json", tmp_path / "c") == tmp_path / "c"
+    assert (tmp_path / "c" / "tokenizer_config.json").is_file()
+    (tmp_path / "b" / "tokenizer.json").write_text("its own")
+    assert home_of("tokenizer.json", tmp_path / "b") == tmp_path / "b"
+
+
+def test_the_package_holds_no_file_of_weights_or_of_words_twice() -> None:
+    files = [path for path in find("asset:mini-clip").parent.rglob("*") if path.stat().st_size > 100_000]
+    assert len({hashlib.sha256(path.read_bytes()).digest() for path in files}) == len(files)
 
 
 def test_models_with_nothing_in_common_share_nothing(tmp_path: Path) -> None:

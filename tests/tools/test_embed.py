@@ -32,7 +32,9 @@ def test_an_embedded_model_is_half_as_precise_and_leaves_out_what_the_embedded_c
     assert list(own) == ["visual_projection.weight"]
     assert {tensor.dtype for tensor in own.values()} == {torch.float16}
     assert "131,200 bytes" in capsys.readouterr().out
-    assert json.loads((tmp_path / "other" / "shared.json").read_text())["weights"] == "asset:mini-clip"
+    shared = json.loads((tmp_path / "other" / "shared.json").read_text())
+    assert (shared["weights"], shared["files"]) == ("asset:mini-clip", ["tokenizer.json"])
+    assert not list((tmp_path / "other").glob("tokenizer*"))
     again, _ = catalog.load("simseg/custom", weights=str(tmp_path / "other"))
     before, _ = catalog.load(str(trained))
     picture = torch.randint(0, 256, (1, 3, 32, 32)).to(torch.uint8)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
+from lexiseg.encoders.weights import home_of
 from lexiseg.errors import WeightsError, first_line
 
 __all__ = ["MERGES_FILE", "Tokenizer", "clean"]
@@ -48,7 +49,7 @@ class Tokenizer:
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], context: int) -> Tokenizer:
         """Reads tokenizer.json, or vocab.json and merges.txt. Raises `WeightsError`."""
-        folder = Path(folder)
+        folder = home_of("tokenizer.json", Path(folder))
         # the two classes rather than AutoTokenizer, which may want to run code that lies in the folder
         if (folder / "tokenizer.json").is_file():
             kind = PreTrainedTokenizerFast

@@ -22,14 +22,15 @@ from lexiseg.encoders.checkpoints import HOW_TO_ALLOW, load_pickle, load_safe
 from lexiseg.errors import UnknownName, WeightsError, first_line
 from lexiseg.weights import AnyWeights, Weights
 
-__all__ = ["Origin", "find", "fit", "portable", "read_folder", "read_json", "share"]
+__all__ = ["Origin", "find", "fit", "home_of", "portable", "read_folder", "read_json", "share"]
 
 TIMEOUT_SECONDS = 5.0  # for the first answer of the hub; nobody waits longer to hear that there is no network
 SMALL_FILES = ("*.json", "merges.txt")  # config, tokenizer, preprocessor, indices
 SAFE_FILES = ("model.safetensors", "model-*-of-*.safetensors")
 PICKLED_FILES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 CONVERTER = "SFconvertbot"  # the hub's own account that offers pickled weights as safetensors, in a pull request
-SHARED = "shared.json"  # names the tensors of a folder that lie in another model's, by their names there
+SHARED = "shared.json"  # names what a folder takes from another model's: tensors by their names there, and files
+SHARED_FILES = {"tokenizer.json": ("tokenizer_config.json",)}  # what may be shared, and what goes with each
 
 
 def find(weights: AnyWeights, *, allow_pickle: bool = False, weights_too: bool = True) -> Path:
@@ -103,20 +104,39 @@ def _narrow(tensor: Tensor) -> Tensor:
 
 
 def share(folder: Path, weights: str) -> int:
-    """Takes the tensors out of `folder` that `weights` (as in `find`) holds too, so that they are stored once.
+    """Takes the tensors and the tokenizer out of `folder` that `weights` has too, so that they are stored once.
 
     A tensor is the same if its numbers and their type are, and its name there is its own or the end of it ("text.a.b"
-    is "a.b" there). shared.json tells `read_folder` where they are. Returns how many bytes were saved.
+    is "a.b" there). shared.json tells `read_folder` and `home_of` where they are. Returns how many bytes were saved.
     Raises `WeightsError`.
     """
-    tensors, there = read_folder(folder), read_folder(find(weights))
+    place = find(weights)
+    tensors, there = read_folder(folder), read_folder(place)
     names = {name: found for name, tensor in tensors.items() if (found := _same(name, tensor, there)) is not None}
     if not names:
         raise WeightsError(f"{folder} has no tensor in common with {weights}; save it with numbers of the same type")
     own = {name: tensor for name, tensor in tensors.items() if name not in names}
-    files.write_text(folder / SHARED, json.dumps({"weights": weights, "tensors": names}, indent=1) + "\n")
+    saved = sum(tensors[name].nbytes for name in names)
+    alike = [name for name in SHARED_FILES if _alike(folder / name, place / name)]
+    content = {"weights": weights, "tensors": names, "files": alike}
+    files.write_text(folder / SHARED, json.dumps(content, indent=1) + "\n")
     files.write_bytes(folder / "model.safetensors", to_safetensors(own, metadata={"format": "pt"}))
-    return sum(tensors[name].nbytes for name in names)
+    for path in (folder / each for name in alike for each in (name, *SHARED_FILES[name])):
+        saved += path.stat().st_size if path.is_file() else 0
+        path.unlink(missing_ok=True)
+    return saved
+
+
+def home_of(name: str, folder: Path) -> Path:
+    """The folder that a file of a model's is in: its own, or that of the model with which it shares the file."""
+    if (folder / name).is_file() or not (folder / SHARED).is_file():
+        return folder
+    content = read_json(folder / SHARED)
+    return find(str(content.get("weights"))) if name in content.get("files", ()) else folder
+
+
+def _alike(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _same(name: str, tensor: Tensor, there: Mapping[str, Tensor]) -> str | None:

@@ -6,6 +6,7 @@ from lexiseg.evaluation.protocols import Study, row
 
 __all__ = ["STUDIES"]
 
+# learned_prompts: which branches read learned prompts, whose file comes with the method
 _RELEASED = Study(
     name="released",
     source="ZSSeg's code: sizes, data-set names as prompts; per data set ensemble weight, mask threshold, prompts",
