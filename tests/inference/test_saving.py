@@ -90,3 +90,9 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         load("maskclip/tiny").save(tmp_path)
     with pytest.raises(OutputError, match="exists already"):
         load("maskclip/tiny").save(tmp_path / "notes.txt")
+
+
+def test_a_saved_model_says_which_variant_it_is(tmp_path: Path) -> None:
+    load("maskclip/tiny", device="cpu").save(tmp_path / "one")
+    load(tmp_path / "one", device="cpu").save(tmp_path / "two")
+    assert catalog.variant_of(tmp_path / "two") == catalog.variant_of("maskclip/tiny") == "tiny"

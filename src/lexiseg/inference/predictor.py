@@ -128,12 +128,12 @@ class Predictor:
         Weights are written as they were loaded, whatever precision they are used in.
         Raises `OutputError` for a folder that exists and is not empty, or that cannot be written.
         """
-        segmenter, source = self.segmenter, None
+        segmenter, source, name = self.segmenter, None, None
         if self._source is not None:
             method, variant = self._source
             segmenter = saving.unrounded(segmenter, method, variant, self._embedder.narrowest)
-            source = variant.weights
-        saving.save(segmenter, self.inference, folder, source=source)
+            source, name = variant.weights, catalog.variant_of(self.name)
+        saving.save(segmenter, self.inference, folder, source=source, variant=name)
 
     @property
     def dtype(self) -> torch.dtype:

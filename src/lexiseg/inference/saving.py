@@ -18,14 +18,23 @@ __all__ = ["save", "unrounded"]
 
 
 def save(
-    segmenter: Segmenter[Any, Any], inference: Inference, folder: str | os.PathLike[str], *, source: AnyWeights | None
+    segmenter: Segmenter[Any, Any],
+    inference: Inference,
+    folder: str | os.PathLike[str],
+    *,
+    source: AnyWeights | None,
+    variant: str | None = None,
 ) -> None:
-    """See `Predictor.save`. source: the weights that it was loaded from."""
+    """See `Predictor.save`.
+
+    source: the weights that it was loaded from. variant: the name of the one that it is, which is kept.
+    """
     place = Path(folder)
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise OutputError(f"{place} exists already; choose another folder")
     method = type(segmenter).__module__.rpartition(".")[2]
-    catalog.save(segmenter, place, method=method, inference=inference, source=source)
+    facts = {} if variant is None else {"variant": variant}
+    catalog.save(segmenter, place, method=method, inference=inference, source=source, **facts)
 
 
 def unrounded(
