@@ -38,7 +38,7 @@ class Segmentation:
 
     labels: each pixel's class, by its place in the vocabulary [H, W]; `unlabelled` where it is none of them. uint8 for
         up to 255 classes, uint16 above.
-    scores: posterior of the winning class, 0-1, float16 [H, W]; None where nobody kept it.
+    scores: posterior of the winning class, 0-1, float16 [H, W]; None where it was not kept.
     model: name of the model.
     settings: what it was run with; plain JSON values.
     warnings: a sentence each, for example about a word that is far from everything the model has seen.

@@ -31,7 +31,7 @@ class Draw(NamedTuple):
 
 
 def generator(seed: int, draw: Draw, attempt: int = 0) -> np.random.Generator:
-    """The random numbers of one draw: the same whoever makes the sample, and whenever."""
+    """The random numbers of one draw: the same in any process, at any time."""
     return np.random.default_rng([seed, draw.epoch, draw.place, attempt])
 
 

@@ -70,7 +70,7 @@ class ClipVit(nn.Module):
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """The tokens that enter the first block [B, 1 + L, W], the class token first, and the grid (h, w).
 
-        Sides that are no multiple of P are padded with zeros (the mean colour) at the right and at the bottom.
+        Sides that are not a multiple of P are padded with zeros (the mean colour) at the right and at the bottom.
         """
         embeddings = self.model.embeddings
         height, width = images.shape[-2:]

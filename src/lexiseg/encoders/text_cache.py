@@ -90,7 +90,7 @@ def fold_tensors(tensors: Mapping[str, Tensor]) -> str:
 
     Each of LANES columns of a tensor's bytes becomes one sum in powers of an odd number, and the sums are hashed. One
     changed number, or rows that changed places, always show; of other changes by accident one in 2**32 does not. It
-    is no protection against somebody who means to be mistaken for other weights.
+    is not safe against deliberate collisions.
     """
     digest = hashlib.sha256()
     for name, tensor in tensors.items():

@@ -50,7 +50,7 @@ class TokenTowers(Protocol):
     def image_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Normalised images [B, 3, H, W] of any size as tokens [B, 1 + L, D], the class token first, and their grid.
 
-        Sides that are no multiple of the patch are padded with zeros (the mean colour) at the right and the bottom.
+        Sides that are not a multiple of the patch are padded with zeros (the mean colour) at the right and the bottom.
         """
         ...
 

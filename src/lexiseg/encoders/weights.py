@@ -24,7 +24,7 @@ from lexiseg.weights import AnyWeights, Weights
 
 __all__ = ["Origin", "find", "fit", "home_of", "portable", "read_folder", "read_json", "share"]
 
-TIMEOUT_SECONDS = 5.0  # for the first answer of the hub; nobody waits longer to hear that there is no network
+TIMEOUT_SECONDS = 5.0  # for the first answer of the hub: fail fast when offline
 SMALL_FILES = ("*.json", "merges.txt")  # config, tokenizer, preprocessor, indices
 SAFE_FILES = ("model.safetensors", "model-*-of-*.safetensors")
 PICKLED_FILES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")

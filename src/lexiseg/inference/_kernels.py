@@ -18,7 +18,7 @@ from numba import njit
 
 __all__ = ["LABELS", "SHARES", "SOFTMAX", "label_tiles"]
 
-# what the scores of a label map are: nobody asked, the winner's softmax, the winner's part of the last channel
+# what the scores of a label map are: not wanted, the winner's softmax, the winner's part of the last channel
 LABELS, SOFTMAX, SHARES = 0, 1, 2
 
 LOWEST = np.float32(-3.0e38)

@@ -1,10 +1,10 @@
-"""One list of work, several processes: answers in the order of the list, as from one process.
+"""Works through one list in several processes; answers come in the order of the list.
 
 Each process starts anew (a fork would inherit locks and threads of torch), builds what it needs for itself, and takes
-the next item when it is ready for one, so that a slow photograph holds nobody up. Torch's threads are divided among
-them: P processes on K cores run K / P threads each.
+the next item when it is ready for one, so that a slow photograph does not hold up the others. Torch's threads are
+divided among them: P processes on K cores run K / P threads each.
 
-One process of all threads is everybody's default: two beside it have not been timed on a quiet machine, and they cost
+One process with all threads is the default: two beside it have not been timed on a quiet machine, and they cost
 another copy of the weights and seconds of starting. More are for small models and many cores, where reading and
 writing take a larger part. Where a photograph overflows half precision, the process that meets it alone widens its own
 from then on.
@@ -143,7 +143,7 @@ def _cores() -> int:
 
 
 def _free() -> int:
-    """Bytes of memory that are free now; where nobody says, as many as one could wish for."""
+    """Bytes of memory that are free now; unlimited where the system does not report it."""
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

@@ -1,4 +1,4 @@
-"""Labels where nobody labelled: filled in by what a teacher, or the student itself, sees there.
+"""Fills in labels that are missing with what a teacher, or the student itself, sees there.
 
 Letters: B images, K channels of a result, N masks, H W pixels.
 """
@@ -16,7 +16,7 @@ from lexiseg.segmenter import DenseLogits, MaskScores
 
 __all__ = ["UNLABELLED", "cross_entropy", "fill", "upsample"]
 
-UNLABELLED = -1  # in a label map: there is something to be learned here, and nobody said what (`data.dense`)
+UNLABELLED = -1  # in a label map: there is something to be learned here, and no label says what (`data.dense`)
 
 
 def fill(

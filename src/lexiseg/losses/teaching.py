@@ -140,7 +140,7 @@ class Teaching(nn.Module):
 
     @torch.no_grad()
     def _targets(self, labels: Tensor, logits: Tensor, asked: Tensor, seen: Any) -> Tensor:
-        """Labels [B, H, W] whose holes are filled by whoever's turn it is (§3.4)."""
+        """Labels [B, H, W] whose holes are filled by the teacher or the student, whose turn it is (§3.4)."""
         sure: dict[str, Any] = {"confidence": self.settings.confidence, "everywhere": self._everywhere}
         if self._teaches_itself:
             own = DenseLogits(logits[:, self._places])

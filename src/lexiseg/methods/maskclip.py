@@ -241,7 +241,7 @@ def smooth(logits: Tensor, keys: Tensor, config: Config) -> Tensor:
     A, the likeness of keys, is a product of two thin matrices, so it is never formed: memory grows with L, not L².
     "paper" returns the logarithm of the sums, negative ones at zero, scaled to add up to one over the classes; a cell
     that no other supports keeps its own posterior.
-    "released" returns the sums themselves: their argmax is the released label, their softmax is no posterior.
+    "released" returns the sums themselves: their argmax is the released label, their softmax is not a posterior.
     """
     released = config.key_smoothing_form == "released"
     posterior = logits.softmax(dim=1).flatten(2)  # [B, C, L]

@@ -288,7 +288,7 @@ class Objective(nn.Module):
         return loss
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """[N, C], [N] -> [N] in float32; concepts related to the right one are no answers."""
+        """[N, C], [N] -> [N] in float32; concepts related to the right one do not count as answers."""
         logits = logits.float().masked_fill(self.related[labels], float("-inf"))
         return functional.cross_entropy(logits, labels, reduction="none")
 

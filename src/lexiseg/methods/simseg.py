@@ -9,7 +9,7 @@ new in training. To segment, each class that an image probably shows gets a mask
 
 The text of the paper at hand ends after its introduction; the method is as its authors' code has it (§:
 docs/papers/simseg.md).
-`Config` and `Inference` choose where that code does what nobody would choose; presets hold one column each.
+`Config` and `Inference` choose where that code does something unwanted; presets hold one column each.
 
     setting            paper, released                                  lexiseg (the default)
     text_k_of          the shortest sentence of a batch bounds k  §2.2  each sentence bounds its own k
@@ -344,7 +344,7 @@ def paint(scores: Tensor, cosines: Tensor, colours: Tensor, classifier: TextClas
 def candidates(scores: Tensor, config: Config, *, background: int | None = None) -> tuple[list[int], float]:
     """The classes that are in an image, best first, and the threshold they reach (§2.5, 3-4).
 
-    scores: of classes [C]. background: the one that takes a place among them, but is no candidate.
+    scores: of classes [C]. background: the one that takes a place among them, but is not a candidate.
     """
     best, order = scores.topk(min(config.ranked_classes, len(scores)))
     deviation = best.std() if len(best) > 1 else best.new_zeros(())  # n - 1, as released

@@ -107,7 +107,7 @@ def count(labels: ArrayLike, truth: ArrayLike, classes: int) -> Integers:
     the true class is. (Above 255 classes 255 is a class, save in a uint8 array.) A benchmark that has a background
     class maps "none of these" to it beforehand.
 
-    Raises `DataError` for different shapes and for any other value that is no class.
+    Raises `DataError` for different shapes and for any other value that is not a class.
     """
     labels, truth = np.asarray(labels), np.asarray(truth)
     if labels.shape != truth.shape:
@@ -123,7 +123,7 @@ def count(labels: ArrayLike, truth: ArrayLike, classes: int) -> Integers:
 
 
 def as_classes(labels: ArrayLike, classes: int, *, what: str = "ground truth") -> Integers:
-    """A label map with C in place of 255 and 65535; raises `DataError` naming the value that is no class."""
+    """A label map with C in place of 255 and 65535; raises `DataError` naming the value that is not a class."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
         raise DataError(f"the {what} holds {labels.dtype} values; give integers, one class id a pixel")

@@ -92,7 +92,7 @@ class TransformersBackbone(nn.Module):
     config: that of the model. finest: pixels per cell; maps with smaller cells are left out, if others are there.
     reads: which of them are wanted, "all", the "first and last" or the "last". Parameters that play no part in those
         are frozen.
-    Raises `WeightsError` for a model that is no backbone or takes pictures of one size only.
+    Raises `WeightsError` for a model that is not a backbone, or takes pictures of one size only.
     """
 
     def __init__(self, config: Mapping[str, Any], *, finest: int = 8, reads: str = "all") -> None:

@@ -60,7 +60,7 @@ class Row:
     size: side of the photograph in pixels; seen: (height, width) of what the network saw.
     ms: of each way, from a photograph in memory to a label map in memory, in milliseconds.
     stages: of lexiseg from a JPEG in memory to a PNG on disk, in milliseconds.
-    extra_mb: what each way's process grows by over the weights at its worst moment; None where nobody measured.
+    extra_mb: what each way's process grows by over the weights at its worst moment; None where it was not measured.
     foreign_load_cores: cores kept busy by others just before.
     """
 
@@ -187,7 +187,7 @@ def stages(predictor: Predictor, photo: bytes, vocabulary: Vocabulary, out: Path
 
 
 def _staged(predictor: Predictor, photo: bytes, vocabulary: Vocabulary, out: Path) -> dict[str, float]:
-    predictor.embed_text(vocabulary)  # kept, so that it is no part of the job
+    predictor.embed_text(vocabulary)  # kept, so that it is not a part of the job
     with _watch(predictor.segmenter, "embed_image", "classify") as inside:
         times = [measuring.clock()]
         image = Photograph.open(photo).pixels()
@@ -234,7 +234,7 @@ def profile(
 ) -> list[Operator]:
     """Torch's operators in one job, from a photograph in memory to a label map in memory, the longest first.
 
-    What is no operator of torch is not among them: the compiled decoder, and decoding and writing of files.
+    Work outside of torch's operators is not among them: the compiled decoder, and decoding and writing of files.
     """
     _check(size=size, threads=threads, classes=classes)
     with _threads(threads):
@@ -281,7 +281,7 @@ def memory_of(case: Case, way: str = "lexiseg") -> float | None:
     """MB that one job takes over the loaded weights. Call it with `measuring.in_new_process`."""
     torch.set_num_threads(case.threads)
     tiny = dataclasses.replace(case, model=Model("maskclip/tiny"), size=64)
-    _open(tiny).job(way, tiny)()  # compiles and allocates what is no cost of an image
+    _open(tiny).job(way, tiny)()  # compiles and allocates, which is not a cost of an image
     return measuring.extra_memory(_open(case).job(way, case))
 
 

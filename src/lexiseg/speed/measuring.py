@@ -106,7 +106,7 @@ def in_new_process(function: Callable[..., Value], *arguments: Any) -> Value:
 
 
 def foreign_load(seconds: float = 0.5) -> float | None:
-    """How many cores others keep busy just now; numbers taken above 0.1 are not clean. None where nobody says."""
+    """How many cores others keep busy just now; numbers taken above 0.1 are not clean. None where it is not known."""
     try:
         busy, own = _busy_seconds(), time.process_time()
         time.sleep(seconds)

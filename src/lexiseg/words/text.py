@@ -62,7 +62,7 @@ def _pieces(pieces: list[str]) -> list[Entry]:
 
 
 def _numbered(pieces: list[str]) -> list[tuple[int | None, str]]:
-    """The id and the text of each; numbers of a list are no ids, only its order."""
+    """The id and the text of each; numbers of a list are not ids, only its order."""
     matches = [match for piece in pieces if (match := NUMBERED.fullmatch(piece.strip()))]
     marks = {match[2] for match in matches}
     numbers = [int(match[1]) for match in matches]

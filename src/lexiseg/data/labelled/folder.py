@@ -6,7 +6,7 @@
     masks           PNGs of ids, up to 8 bits (255 is ignored) or 16 bits (65535 is)
 
 In a shard, a sample is `KEY.jpg` (or jpeg, webp, image.png) with `KEY.png` (or mask.png). A class called "background"
-is what everything that is no other class counts as.
+stands for every pixel that belongs to no other class.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class LabelClass:
 
     ids: its raw id; a release with several kinds of files has one for each, by the name of the kind.
     words: what it may be called in a prompt; empty for its name alone.
-    thing: whether it is countable; None where nobody says.
+    thing: whether it is countable; None where the source does not say.
     """
 
     name: str

@@ -4,7 +4,7 @@ A sample has, for a grid of patches of P pixels [h, w] and at most `MOST_CELLS` 
 
     image      uint8 [3, S, S]
     light      contrast c and what each channel gains g [4]: a level p of 0-1 is to be seen as 0.5 + c (p - 0.5) + g
-    labels     concept at a random pixel of each patch [h, w]; -1 where nobody knows, -2 where none of the concepts is
+    labels     concept at a random pixel of each patch [h, w]; -1 where not known, -2 where none of the concepts is
                that `absent` lists [C], -3 - c where concept c is not
     cells      which cell of the picture each patch belongs to [h, w]
     exact      whether a cell's labels are true at every pixel [MOST_CELLS]; else they only say what it shows
@@ -97,7 +97,8 @@ class _Sentences:
         self._words, self._count = words, count
         names = words.concepts.names
         place = {one[0].lower(): at for at, one in enumerate(names)}
-        # a word that is some concept's first name means that one, whoever else has it: "apple" is no Granny Smith
+        # a word that is some concept's first name means that one, also where others have it: "apple" is not a
+        # Granny Smith
         own = [(name.lower(), at) for at, one in enumerate(names) for name in one]
         self._own = [(name, at) for name, at in own if place.get(name, at) == at]
 

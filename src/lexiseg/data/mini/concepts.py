@@ -1,7 +1,7 @@
 """What photographs can show, as concepts with several names, and which of them are related.
 
 Related concepts (those that share a name, and coarser with finer ones) must not be each other's negatives: a photograph
-of a Chihuahua is no mistake for "dog".
+of a Chihuahua is not a mistake for "dog".
 """
 
 from __future__ import annotations

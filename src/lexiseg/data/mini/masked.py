@@ -55,7 +55,7 @@ class MaskedClass:
 
 @dataclass(frozen=True, eq=False)
 class MaskedPhotograph:
-    """key: "SHARD/NUMBER"; captions: none where nobody wrote one."""
+    """key: "SHARD/NUMBER"; captions: none where there is no caption."""
 
     key: str
     captions: tuple[str, ...]
@@ -68,7 +68,7 @@ class MaskedPhotograph:
         return self._image
 
     def truth(self) -> Pixels:
-        """Indices into `MaskedSet.classes` [H, W], IGNORE where nobody knows."""
+        """Indices into `MaskedSet.classes` [H, W], IGNORE where it is not known."""
         return self._labels if self._indices is None else np.asarray(self._indices[self._labels])
 
 

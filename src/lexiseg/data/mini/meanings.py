@@ -3,7 +3,7 @@
 The file that `prepare` writes holds, for C concepts and N words, as safetensors:
 
     concepts [C, D]   unit vectors in float16
-    words [N, D]      the same of nouns that are no concept's name
+    words [N, D]      the same of nouns that are not the name of a concept
     related [C, C]    see `concepts.Concepts`
     metadata          "concepts": the names of each; "coarser"; "words": all as JSON
 

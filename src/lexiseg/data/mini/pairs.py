@@ -5,7 +5,7 @@ It stands on the photographs of a data root with the folders `photos-train` (she
 
 1. **Canvases**: one to four photographs, each in a cell of its own, with a caption that lists what is on them. A cell
    is a photograph of a sheet or a part of a masked photograph.
-2. **Photographs** of `masks-train`, whole, several times each, with their real captions where somebody wrote some, else
+2. **Photographs** of `masks-train`, whole, several times each, with their real captions where there are some, else
    with captions that list the classes in them.
 
 Pair number i is the same for every run and system: only (settings, i) decide it. The held-out photographs of
@@ -37,8 +37,8 @@ __all__ = ["ABSENT", "NOTHING", "VERSION", "Canvas", "Mini", "MiniPairs", "Stati
 VERSION = 1  # of how pairs are made of settings and photographs; raise it with every change that makes others
 
 # in a canvas's labels, where no concept is known:
-NOTHING = -1  # nobody knows what is there
-ABSENT = -2  # nothing that can be counted: whoever labelled this photograph marked all such things
+NOTHING = -1  # it is not known what is there
+ABSENT = -2  # nothing that can be counted: the annotators of this photograph marked all such things
 # and ABSENT - 1 - C means "not concept C": it is outside the box around the photograph's object
 
 Visible = NDArray[np.bool_]

@@ -33,7 +33,7 @@ class Shard:
 
     fields: what is wanted; a sample lacks a field when none of its extensions is there.
 
-    A shard that ends early keeps the samples before the cut, and `cut` is True; one that is no tar at all has none.
+    A shard that ends early keeps the samples before the cut, and `cut` is True; a file that is not a tar has none.
     """
 
     def __init__(self, path: Path, fields: Sequence[Field]) -> None:

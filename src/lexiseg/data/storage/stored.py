@@ -46,7 +46,7 @@ def read(file: File) -> bytes:
 def members(tar: Path) -> Iterator[TarMember]:
     """The regular files of a shard in their order; only the headers are read.
 
-    Raises `DataError` for a file that is no tar, is compressed or ends early.
+    Raises `DataError` for a file that is not a tar, is compressed or ends early.
     """
     try:
         with tarfile.open(tar, mode="r:") as shard:
