@@ -53,7 +53,14 @@ def test_a_released_simseg_becomes_a_folder_that_loads_by_itself(checkpoint: Pat
         assert torch.equal(one.embed_image(images).image, other.embed_image(images).image)
         assert torch.equal(one.text_vectors(["a cat"]), other.text_vectors(["a cat"]))  # type: ignore[attr-defined]
     assert json.loads((out / "lexiseg.json").read_text())["converted_from"] == "simseg.pth"
-    chosen = choose(Setup(Model(str(out)), "context60"))
+    assert choose(Setup(Model(str(out)), "context60")).name == "lexiseg"  # a custom variant has no published numbers
+
+
+def test_a_folder_of_a_measured_variant_keeps_its_authors_protocol(tmp_path: Path) -> None:
+    module, variant = catalog.resolve("simseg/vit-b16")
+    facts = {"variant": "vit-b16", "converted_from": "simseg.pth"}
+    catalog.describe(tmp_path, "simseg", module.Config(), variant.inference, **facts)
+    chosen = choose(Setup(Model(str(tmp_path)), "context60"))
     assert (chosen.name, chosen.settings["ranked_classes"]) == ("released", 30)
 
 

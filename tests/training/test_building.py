@@ -68,13 +68,16 @@ def method(monkeypatch):
 def test_the_objective_gets_the_segmenter_and_its_settings(method):
     built = build(recipe(objective=Training(0.1)))
     assert built.objective.settings == Training(0.1)
-    assert (built.objective.segmenter.config, built.objective.segmenter.weights) == (Config(2), "hub/weights")
+    assert (built.objective.segmenter.config, built.objective.segmenter.weights) == (
+        Config(2),
+        Weights.of("hub/weights"),
+    )
     assert built.objective.teacher is None
 
 
 def test_config_and_weights_of_the_recipe_replace_the_variants(method):
     segmenter = build(recipe(config=Config(5), weights="mine")).objective.segmenter
-    assert (segmenter.config, segmenter.weights) == (Config(5), "mine")
+    assert (segmenter.config, segmenter.weights) == (Config(5), Weights.of("mine"))
     assert build(recipe(from_scratch=True)).objective.segmenter.weights is None
 
 
