@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -48,6 +49,23 @@ def test_pooling_takes_the_best_word_of_each_class(sizes: list[int], background:
     pooled = classifier_of(vocabulary).pool(logits)
     assert pooled.shape == (2, vocabulary.channels, 3, 4)
     assert torch.equal(pooled, pooled_by_hand(logits, vocabulary))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_logits_and_cosines_are_products_of_unit_vectors_place_by_place(dtype: torch.dtype) -> None:
+    features = torch.randn(2, 8, 3, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
+    classifier = classifier_of(VOCABULARY)
+    weight, places = classifier.weight.double().numpy(), features.double().numpy()
+    unit = places / np.linalg.norm(places, axis=1, keepdims=True)
+    cosines = np.stack([[[weight @ unit[b, :, y, x] for x in range(4)] for y in range(3)] for b in range(2)])
+    found = classifier.cosines(features)
+    assert found.dtype == torch.promote_types(dtype, torch.float32)
+    assert np.allclose(found.numpy(), np.moveaxis(cosines, -1, 1), atol=1e-6)
+    expected = pooled_by_hand(100 * torch.from_numpy(np.moveaxis(cosines, -1, 1)), VOCABULARY)
+    assert torch.allclose(classifier.logits(features).double(), expected, atol=1e-4)
+    raw = np.einsum("bdhw,qd->bqhw", places, weight)
+    expected = pooled_by_hand(100 * torch.from_numpy(raw), VOCABULARY)
+    assert torch.allclose(classifier.logits(features, cosine=False).double(), expected, atol=1e-3)
 
 
 def test_only_the_winning_words_receive_a_gradient() -> None:

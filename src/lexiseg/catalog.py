@@ -233,8 +233,7 @@ def _check_version(folder: Path, saved: Any) -> None:
         raise WeightsError(f"{folder / DESCRIPTION} says version {saved!r}, which is not one; save the model again")
     raise WeightsError(
         f"{folder} was saved by lexiseg {saved}, and this is lexiseg {__version__}, which does not read models of "
-        f"another major version; use lexiseg {major}.x for it (pip install 'lexiseg=={major}.*'), or make the model "
-        "again"
+        f"another major version; use lexiseg {major}.x (pip install 'lexiseg=={major}.*'), or make the model again"
     )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, run
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lexiseg.errors import SettingError
 from lexiseg.settings import require
@@ -39,6 +40,7 @@ __all__ = [
     "TextClassifier",
     "Traits",
     "Variant",
+    "at_least_float32",
     "one_input_size",
 ]
 
@@ -164,6 +166,21 @@ class TextClassifier:
         index = self.class_of.to(word_logits.device).view(spread)
         empty = word_logits.new_full(shape, float("-inf"))
         return empty.scatter_reduce(dim, index.expand_as(word_logits), word_logits, reduce="amax")
+
+    def logits(self, features: Tensor, *, cosine: bool = True) -> Tensor:
+        """What the words say of every place: features [B, D, h, w] -> [B, C, h, w], in float32 or better.
+
+        Scaled products with the best word of each class; `cosine` makes the features unit vectors before.
+        """
+        features = at_least_float32(features)
+        features = functional.normalize(features, dim=1) if cosine else features
+        weight = self.weight.to(features) * self.scale  # of few words, not of many places
+        return self.pool(torch.einsum("bdhw,qd->bqhw", features, weight))
+
+    def cosines(self, features: Tensor) -> Tensor:
+        """Of every place with every word: [B, D, h, w] -> [B, Q, h, w], in float32 or better."""
+        features = functional.normalize(at_least_float32(features), dim=1)
+        return torch.einsum("bdhw,qd->bqhw", features, self.weight.to(features))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TextClassifier:
         return replace(self, weight=self.weight.to(device, dtype), class_of=self.class_of.to(device))
@@ -333,6 +350,11 @@ class Teacher:
     def embed_text(self, vocabulary: Vocabulary) -> Any:
         """The words as the segmenter's own classifier."""
         return self.segmenter.embed_text(vocabulary, self.prompts)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """In float32, or as it is where it is more precise: norms and sums of half precision are too coarse."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def one_input_size(changes: Mapping[str, Any]) -> dict[str, Any]:

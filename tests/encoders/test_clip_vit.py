@@ -50,6 +50,18 @@ def test_the_grid_is_laid_out_row_by_row(vision: ClipVit) -> None:
     assert difference.count_nonzero() == 1
 
 
+def test_values_are_the_last_block_where_each_token_attends_to_itself_alone(vision: ClipVit) -> None:
+    tokens, _ = vision.tokens(torch.randn(2, 3, 40, 24))
+    length = tokens.shape[1]
+    alone = torch.full((length, length), float("-inf")).fill_diagonal_(0).expand(2, 1, length, length)
+    whole = vision.last_block(tokens, alone)[:, 1:]
+    torch.testing.assert_close(vision.values(tokens), whole, atol=1e-5, rtol=0)
+    before = vision.values(tokens, ffn=False)
+    torch.testing.assert_close(before - tokens[:, 1:], vision.values(tokens, residual=False, ffn=False))
+    block = vision.last_block
+    torch.testing.assert_close(before + block.mlp(block.layer_norm2(before)), whole, atol=1e-5, rtol=0)
+
+
 def test_images_of_a_batch_do_not_mix(vision: ClipVit) -> None:
     images = torch.randn(3, 3, 40, 24)
     one_by_one = torch.cat([vision.dense(image[None]) for image in images])

@@ -354,7 +354,7 @@ def test_maskclip_refines_its_labels_among_the_unseen_classes(refinement: str, t
     assert isinstance(found, maskclip.MaskClip)
     embedding = found.embed_image(given["images"])
     asked = found.embed_text(Vocabulary(["grass|lawn", "dog"]), Prompts(("a photo of a {}.",)))
-    logits = maskclip.class_logits(embedding.features, asked)
+    logits = asked.logits(embedding.features)
     refined = {"key_smoothing": maskclip.smooth, "prompt_denoising": maskclip.denoise}[refinement]
     with_what = embedding.keys if refinement == "key_smoothing" else asked
     scores = refined(logits, with_what, found.config).detach().double().numpy()  # type: ignore[operator]

@@ -88,6 +88,20 @@ class ClipVit(nn.Module):
             tokens = block(tokens, None)
         return tokens, grid
 
+    def values(self, tokens: Tensor, *, residual: bool = True, ffn: bool = True) -> Tensor:
+        """The patches after the last block, each by its own value: MaskCLIP's read-out (Eq. 3-4; maskclip.md §2.3).
+
+        tokens: those that enter the last block [B, 1 + L, W]. Returns [B, L, W], for `project`.
+        residual: add what entered the block. ffn: apply the rest of it, too.
+        """
+        block, cells = self.last_block, tokens[:, 1:]
+        outer: Tensor = block.self_attn.out_proj(block.self_attn.v_proj(block.layer_norm1(cells)))  # F(v_i)
+        if residual:
+            outer = cells + outer
+        if ffn:
+            outer = outer + block.mlp(block.layer_norm2(outer))
+        return outer
+
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens after the last block [..., W] as image vectors [..., D]: `ln_post`, then the projection."""
         projected: Tensor = self.projection(self.model.post_layernorm(tokens))

@@ -49,7 +49,16 @@ from lexiseg.encoders.text_cache import TextCache
 from lexiseg.errors import SettingError, WeightsError
 from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
+from lexiseg.segmenter import (
+    DenseEmbedding,
+    DenseLogits,
+    Inference,
+    Segmenter,
+    TextClassifier,
+    Traits,
+    Variant,
+    at_least_float32,
+)
 from lexiseg.settings import presets
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
@@ -168,7 +177,7 @@ class MaskClip(nn.Module, Segmenter[MaskClipEmbedding, TextClassifier]):
 
     def classify(self, embedding: MaskClipEmbedding, classifier: TextClassifier) -> DenseLogits:
         config = self.config
-        logits = class_logits(embedding.features, classifier)
+        logits = classifier.logits(embedding.features)
         if config.prompt_denoising:
             logits = denoise(logits, classifier, config)
         if config.key_smoothing:
@@ -181,21 +190,18 @@ class MaskClip(nn.Module, Segmenter[MaskClipEmbedding, TextClassifier]):
 def embed_vit(vision: ClipVit, images: Tensor, config: Config) -> MaskClipEmbedding:
     """§2.3. Without attention no cell sees another one in the last block, nor the class token, which is left out."""
     tokens, grid = vision.tokens(images)  # [B, 1 + L, W]
-    block, attention, cells = vision.last_block, vision.last_block.self_attn, tokens[:, 1:]
-    inner = block.layer_norm1(cells)  # [B, L, W]
+    block, cells = vision.last_block, tokens[:, 1:]
     if config.last_block == "attention":
         outer = block(tokens, None)[:, 1:]
     else:
-        outer = attention.out_proj(attention.v_proj(inner))  # F(v_i), Eq. 3-4
-        if config.last_block != "value":
-            outer = cells + outer
-        if config.last_block == "value+residual+ffn":
-            outer = outer + block.mlp(block.layer_norm2(outer))
+        outer = vision.values(
+            tokens, residual=config.last_block != "value", ffn=config.last_block == "value+residual+ffn"
+        )
     keys = cells[..., :0]
     if config.key_smoothing:
-        keys = attention.k_proj(inner)
+        keys = block.self_attn.k_proj(block.layer_norm1(cells))
         if config.key_smoothing_form == "released":
-            keys = attention.out_proj(keys)
+            keys = block.self_attn.out_proj(keys)
     return MaskClipEmbedding(_as_map(vision.project(outer), grid), _as_map(keys, grid))
 
 
@@ -210,13 +216,6 @@ def embed_resnet(vision: ClipResNet, images: Tensor, config: Config) -> MaskClip
         features = pool.c_proj(pool.v_proj(cells))  # F(v_i), Eq. 3-4
     keys = pool.k_proj(cells) if config.key_smoothing else cells[..., :0]
     return MaskClipEmbedding(_as_map(features, grid), _as_map(keys, grid))
-
-
-def class_logits(features: Tensor, classifier: TextClassifier) -> Tensor:
-    """Scaled cosines with the best word of each class: [B, D, h, w] -> [B, C, h, w], in float32 or better."""
-    features = functional.normalize(_at_least_float32(features), dim=1)
-    weight = classifier.weight.to(features) * classifier.scale
-    return classifier.pool(torch.einsum("bdhw,qd->bqhw", features, weight))
 
 
 REMOVED = -100.0  # the cosine of a class that prompt denoising took out, as released: its posterior is exactly 0
@@ -245,7 +244,7 @@ def smooth(logits: Tensor, keys: Tensor, config: Config) -> Tensor:
     """
     released = config.key_smoothing_form == "released"
     posterior = logits.softmax(dim=1).flatten(2)  # [B, C, L]
-    keys = functional.normalize(_at_least_float32(keys).flatten(2), dim=2 if released else 1)  # [B, K, L]
+    keys = functional.normalize(at_least_float32(keys).flatten(2), dim=2 if released else 1)  # [B, K, L]
     smoothed = posterior @ keys.mT @ keys
     if not released:
         smoothed = smoothed.clamp(min=0) + FLOOR * posterior
@@ -278,10 +277,6 @@ def _random(config: Config) -> Clip:
     if config.architecture not in shapes:
         raise WeightsError("this variant of maskclip has no weights of its own; name some with weights=")
     return Clip.random(shapes[config.architecture])
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -96,13 +96,10 @@ class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
         if isinstance(vision, ClipResNet):
             return DenseEmbedding(vision.attnpool.cells(vision.trunk(images)))
         tokens, grid = vision.tokens(images)
-        places, _ = last_block(vision, tokens)
-        return DenseEmbedding(vision.project(places).mT.reshape(len(images), -1, *grid))
+        return DenseEmbedding(vision.project(vision.values(tokens)).mT.reshape(len(images), -1, *grid))
 
     def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
-        features = functional.normalize(embedding.features.float(), dim=1)
-        logits = torch.einsum("bdhw,qd->bqhw", features, classifier.weight.to(features) * classifier.scale)
-        return DenseLogits(classifier.pool(logits), classifier.background)
+        return DenseLogits(classifier.logits(embedding.features), classifier.background)
 
 
 def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,7 +109,7 @@ def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """
     block, attention = vision.last_block, vision.last_block.self_attn
     inner = block.layer_norm1(tokens)
-    values = attention.v_proj(inner)
+    values = attention.v_proj(inner)  # of both, which `ClipVit.values` would compute once more
     batch, length, width = values.shape
     heads = attention.num_heads
     query = attention.q_proj(inner[:, :1]).view(batch, 1, heads, -1).transpose(1, 2)  # [B, H, 1, W / H]

@@ -51,7 +51,16 @@ from lexiseg.layers import pixels
 from lexiseg.layers.pixels import Statistics
 from lexiseg.losses.contrastive import info_nce
 from lexiseg.refine.crf import dense_crf
-from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
+from lexiseg.segmenter import (
+    DenseEmbedding,
+    DenseLogits,
+    Inference,
+    Segmenter,
+    TextClassifier,
+    Traits,
+    Variant,
+    at_least_float32,
+)
 from lexiseg.settings import presets
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
@@ -204,7 +213,7 @@ class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
         )
         if config.pooling == "class_token":
             places = torch.arange(len(tokens.vectors), device=tokens.summary.device)
-            return _unit(_at_least_float32(tokens.vectors[places, tokens.summary]))
+            return _unit(at_least_float32(tokens.vectors[places, tokens.summary]))
         mask = tokens.mask if masked else None
         return loda_pool(tokens.vectors, config.text_k, mask=mask, k_of=config.text_k_of)
 
@@ -259,7 +268,7 @@ class SimSeg(nn.Module, Segmenter[SimSegEmbedding, TextClassifier]):
 
     def _pool_image(self, tokens: Tensor) -> Tensor:
         if self.config.pooling == "class_token":
-            return _unit(_at_least_float32(tokens[:, 0]))
+            return _unit(at_least_float32(tokens[:, 0]))
         return loda_pool(tokens[:, 1:], self.config.image_k)
 
     def _image_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -297,7 +306,7 @@ def loda_pool(
     mask: tokens that count [B, L]; None is all. k_of: where a sentence has fewer than k, whether that bounds k for it
     alone or for the whole batch.
     """
-    tokens = _at_least_float32(tokens)
+    tokens = at_least_float32(tokens)
     count = tokens.shape[1]
     lengths = torch.full((len(tokens),), count, device=tokens.device) if mask is None else mask.sum(dim=1)
     if mask is not None:
@@ -312,8 +321,7 @@ def loda_pool(
 
 def similarity(embedding: SimSegEmbedding, classifier: TextClassifier) -> Tensor:
     """The cosine of every patch with every word [B, Q, h, w], which the paper's analysis draws and counts."""
-    patches = functional.normalize(_at_least_float32(embedding.features), dim=1)
-    return torch.einsum("bdhw,qd->bqhw", patches, classifier.weight.to(patches))
+    return classifier.cosines(embedding.features)
 
 
 def paint(scores: Tensor, cosines: Tensor, colours: Tensor, classifier: TextClassifier, config: Config) -> Tensor:
@@ -450,10 +458,6 @@ def _fresh(config: Config) -> TokenTowers:
 def _unit(vectors: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / (norm + 1e-8)  # §2.2
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 # for the miniature: 64 tokens of a canvas of 128 pixels, and the words of the embedded model's tokenizer

@@ -198,11 +198,8 @@ class Student(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
         return DenseEmbedding(self.network(pixels.normalise(images, self.config.statistics, dtype)))
 
     def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
-        features = embedding.features.to(torch.promote_types(embedding.features.dtype, torch.float32))
-        if self.config.classifier == "cosine":
-            features = functional.normalize(features, dim=1)
-        weight = classifier.weight.to(features) * classifier.scale
-        return DenseLogits(classifier.pool(torch.einsum("bdhw,qd->bqhw", features, weight)), classifier.background)
+        logits = classifier.logits(embedding.features, cosine=self.config.classifier == "cosine")
+        return DenseLogits(logits, classifier.background)
 
     def classifier(self, vocabulary: Vocabulary, vectors: Tensor) -> TextClassifier:
         """Text vectors [Q, D] as weights (Eq. 2), the trained background after them; gradients flow through both."""

@@ -153,13 +153,10 @@ def _prune_vit(tower: ClipVit, read_out: bool) -> None:
 def _vit_map(tower: ClipVit, images: Tensor, read_out: bool) -> Tensor:
     """[B, D, h, w] by the value path with its residual and FFN (§2.3), or [B, W, h, w] of the whole last block."""
     tokens, grid = tower.tokens(images)  # [B, 1 + L, W]
-    block = tower.last_block
     if read_out:
-        cells, attention = tokens[:, 1:], block.self_attn
-        cells = cells + attention.out_proj(attention.v_proj(block.layer_norm1(cells)))
-        cells = tower.project(cells + block.mlp(block.layer_norm2(cells)))
+        cells = tower.project(tower.values(tokens))
     else:
-        cells = tower.model.post_layernorm(block(tokens, None)[:, 1:])
+        cells = tower.model.post_layernorm(tower.last_block(tokens, None)[:, 1:])
     return cells.mT.reshape(len(cells), -1, *grid)
 
 
