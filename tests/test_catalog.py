@@ -227,6 +227,13 @@ def test_what_is_not_on_a_shelf_is_an_unknown_name_of_its_kind() -> None:
         catalog.get("benchmarks", "voc12")
 
 
+def test_the_name_of_a_methods_file_opens_that_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, real = [], catalog.get
+    monkeypatch.setattr(catalog, "get", lambda shelf, name: (opened.append(name), real(shelf, name))[1])
+    catalog.resolve("simseg/tiny")
+    assert set(opened) == {"simseg"}
+
+
 def test_a_system_that_is_a_set_of_recipes_names_its_method(shelf: dict[str, Any]) -> None:
     shelf["maskclip"].SYSTEMS = ("maskclip_plus",)
     assert loaded("maskclip_plus/tiny") == loaded("maskclip/tiny")

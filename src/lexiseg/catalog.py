@@ -188,7 +188,8 @@ def _find(model: str | os.PathLike[str], *, own_weights: bool) -> tuple[ModuleTy
     if name and (Path(name) / DESCRIPTION).is_file():
         return _read_description(Path(name))
     method, _, variant = name.partition("/")
-    method = _methods_of_systems().get(method, method)
+    if method not in names("methods"):
+        method = _methods_of_systems().get(method, method)  # imports every method, so only where it must
     if method not in names("methods"):
         if name and (Path(name).is_dir() or name.startswith((".", os.sep))):
             raise WeightsError(

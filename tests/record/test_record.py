@@ -16,9 +16,6 @@ import torch
 
 import record
 
-# what has changed since, and why it was right; such a value is compared within the tolerance given here
-LOSSES_ROUND_OTHERWISE = 0.0
-
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
@@ -63,6 +60,6 @@ def test_training_loses_what_the_record_says(recipe: str) -> None:
     wanted = json.loads(record.LOSSES.read_text(encoding="utf-8"))[recipe]
     found = record.losses(recipe)
     assert [sorted(line) for line in found] == [sorted(line) for line in wanted]
-    tolerance = LOSSES_ROUND_OTHERWISE if same_machine() else 0.02
+    tolerance = 0.0 if same_machine() else 0.02
     for line, right in zip(found, wanted, strict=True):
         assert line == pytest.approx(right, rel=tolerance, abs=tolerance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,7 @@ __all__ = ["CHUNK", "Canvas", "bands"]
 CHUNK = 1 << 22  # numbers that are held at a time, on a CPU
 
 
-class Canvas:
+class Canvas(ABC):
     """What all such maps share: which rows are due, and what the values on the grid are.
 
     rows, columns: where the map's pixels lie on the grid of values.
@@ -54,9 +55,9 @@ class Canvas:
         self.draw(values, rows, columns)
         self.done += len(rows)
 
+    @abstractmethod
     def draw(self, values: Tensor, rows: Axis, columns: Axis) -> None:
         """What each kind of map does with rows `done` ... of it."""
-        raise NotImplementedError
 
 
 def bands(rows: int, numbers_per_row: int, device: torch.device) -> Iterator[tuple[int, int]]:

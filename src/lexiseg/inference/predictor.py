@@ -29,7 +29,7 @@ from lexiseg.inference.embedding import Embedder, batches
 from lexiseg.inference.fingerprint import fingerprint as fingerprint_of
 from lexiseg.inference.fingerprint import weights_digest
 from lexiseg.inference.labelling import Embedded
-from lexiseg.inference.question import Model, Question, check_threshold
+from lexiseg.inference.question import Answering, Question, check_threshold
 from lexiseg.inference.reading import Picture, Pictures, pictures, read, read_ahead
 from lexiseg.segmentation import Segmentation
 from lexiseg.segmenter import Inference, Segmenter, Variant
@@ -246,7 +246,7 @@ class Predictor:
         if background is not None:
             vocabulary = vocabulary.with_background(background)
         check_threshold(threshold)
-        model = Model(
+        model = Answering(
             self.name,
             self.fingerprint,
             self.segmenter,

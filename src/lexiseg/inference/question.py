@@ -18,11 +18,11 @@ from lexiseg.segmentation import Segmentation
 from lexiseg.segmenter import Segmenter
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["Model", "Question", "check_threshold"]
+__all__ = ["Answering", "Question", "check_threshold"]
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class Answering:
     """What answering needs of a predictor.
 
     classifier: makes the words' classifier, or finds it again; asked for at each picture, since a precision that
@@ -49,7 +49,7 @@ class Question:
     classifier: the words, where they are embedded already.
     """
 
-    model: Model
+    model: Answering
     vocabulary: Vocabulary
     threshold: float | None = None
     scores: bool = True
