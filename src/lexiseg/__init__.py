@@ -1,8 +1,13 @@
 """Open-vocabulary semantic segmentation: name what you look for, and every pixel is labelled with your words.
 
-    import lexiseg
-    model = lexiseg.load("maskclip/mini")
-    result = model.segment("street.jpg", ["road", "car", "person|pedestrian", "sky"])
+    >>> import lexiseg
+    >>> from skimage import data
+    >>> model = lexiseg.load("maskclip/mini")
+    >>> result = model.segment(data.chelsea(), ["cat|kitten", "blanket", "wall"])  # or a path, such as "street.jpg"
+    >>> result.found[0]
+    'cat'
+    >>> print(f"labelled by lexiseg {lexiseg.__version__}")  # doctest: +ELLIPSIS
+    labelled by lexiseg ...
 
 Importing lexiseg is cheap: torch and transformers load when they are first needed.
 """

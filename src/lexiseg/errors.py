@@ -43,31 +43,80 @@ __all__ = [
 
 
 class LexisegError(Exception):
-    """The user can fix this: the message says how."""
+    """The user can fix this: the message says how.
+
+    >>> import lexiseg
+    >>> try:
+    ...     lexiseg.load("maskclip/mini", long_side=-1)
+    ... except lexiseg.LexisegError as error:
+    ...     print(error)
+    long_side must be 1 or more (pixels), got -1
+    """
 
 
 class VocabularyError(LexisegError, ValueError):
-    """Words or classes that cannot be used."""
+    """Words or classes that cannot be used.
+
+    >>> import lexiseg
+    >>> lexiseg.Vocabulary(["road", "car", "road"])
+    Traceback (most recent call last):
+    lexiseg.errors.VocabularyError: the class 'road' is given twice; remove one of them
+    """
 
 
 class SettingError(LexisegError, ValueError):
-    """A setting with the wrong type or value."""
+    """A setting with the wrong type or value.
+
+    >>> import lexiseg
+    >>> lexiseg.load("maskclip/mini", window=0)
+    Traceback (most recent call last):
+    lexiseg.errors.SettingError: window must be 1 or more (pixels), got 0
+    """
 
 
 class ImageError(LexisegError, ValueError):
-    """A photograph that cannot be read."""
+    """A photograph that cannot be read.
+
+    >>> import lexiseg
+    >>> model = lexiseg.load("maskclip/mini")
+    >>> model.segment("holiday.jpg", "person, sea, sky")
+    Traceback (most recent call last):
+    lexiseg.errors.ImageError: there is no holiday.jpg; check the spelling
+    """
 
 
 class WeightsError(LexisegError):
-    """Weights that are missing, incomplete or unsafe."""
+    """Weights that are missing, incomplete or unsafe.
+
+    >>> import lexiseg
+    >>> from pathlib import Path
+    >>> Path("runs").mkdir()
+    >>> lexiseg.load("runs")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lexiseg.errors.WeightsError: runs has no lexiseg.json, so nothing says which method its weights are for; ...
+    """
 
 
 class DataError(LexisegError):
-    """A data set that is missing, incomplete or malformed."""
+    """A data set that is missing, incomplete or malformed.
+
+    >>> import lexiseg
+    >>> lexiseg.evaluate("maskclip/mini", "voc21")
+    Traceback (most recent call last):
+    lexiseg.errors.DataError: no data folder was given for voc21; give data=FOLDER
+    """
 
 
 class BadSample(DataError):
-    """A sample that cannot be used. `reason` is short and the same for all of its kind: it is what gets counted."""
+    """A sample that cannot be used. `reason` is short and the same for all of its kind: it is what gets counted.
+
+    >>> import lexiseg
+    >>> error = lexiseg.BadSample("the photograph cannot be read", "cat-17.jpg ends too early")
+    >>> error.reason
+    'the photograph cannot be read'
+    >>> print(error)
+    the photograph cannot be read (cat-17.jpg ends too early)
+    """
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
@@ -75,23 +124,66 @@ class BadSample(DataError):
 
 
 class OutputError(LexisegError, OSError):
-    """A result that cannot be written, or that exists already."""
+    """A result that cannot be written, or that exists already.
+
+    >>> import lexiseg
+    >>> from skimage import data
+    >>> result = lexiseg.load("maskclip/mini").segment(data.chelsea(), "cat, blanket")
+    >>> result.save("cat.jpg")
+    Traceback (most recent call last):
+    lexiseg.errors.OutputError: a segmentation is saved as .png or .npz, not '.jpg'; rename cat.jpg
+    """
 
 
 class CheckpointError(LexisegError):
-    """A training run that cannot be saved or resumed."""
+    """A training run that cannot be saved or resumed.
+
+    >>> import lexiseg
+    >>> from dataclasses import replace
+    >>> from lexiseg.recipes.mini_clip import TOY
+    >>> run = lexiseg.train(replace(TOY, steps=1), "runs/toy")
+    >>> lexiseg.train(replace(TOY, steps=1, batch_size=8), "runs/toy", resume=True)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lexiseg.errors.CheckpointError: the recipe is not the one that runs/toy was begun with (...
+    """
 
 
 class TrainingError(LexisegError):
-    """A training run that had to stop."""
+    """A training run that had to stop.
+
+    >>> import lexiseg
+    >>> from dataclasses import replace
+    >>> from lexiseg.recipes.mini_clip import TOY
+    >>> wild = replace(TOY, optimiser=replace(TOY.optimiser, rate=1e38), max_nonfinite=0)
+    >>> lexiseg.train(wild, "runs/wild")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lexiseg.errors.TrainingError: the loss or gradient was not finite at 1 of the steps so far, ...
+    """
 
 
 class MethodError(LexisegError, TypeError):
-    """For a method's author. A `LexisegError` all the same, so that a user gets a sentence that can be reported."""
+    """For a method's author. A `LexisegError` all the same, so that a user gets a sentence that can be reported.
+
+    >>> import lexiseg, torch
+    >>> from skimage import data
+    >>> model = lexiseg.load("maskclip/tiny")
+    >>> model.segmenter.classify = lambda embedding, classifier: torch.zeros(1, 2, 8, 8)  # a bare tensor
+    >>> model.segment(data.chelsea(), "cat, blanket")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lexiseg.errors.MethodError: ... returned a Tensor; return DenseLogits or MaskScores
+    """
 
 
 class UnknownName(LexisegError, KeyError):
-    """`kind` is what the name should have been: "model", "benchmark", "setting" ...; `known` are the right names."""
+    """`kind` is what the name should have been: "model", "benchmark", "setting" ...; `known` are the right names.
+
+    >>> import lexiseg
+    >>> try:
+    ...     lexiseg.load("maskclip/mini", shortside=320)
+    ... except lexiseg.UnknownName as error:
+    ...     print(error.kind, error.given, "short_side" in error.known)
+    setting shortside True
+    """
 
     def __init__(self, kind: str, given: str, known: Iterable[str]) -> None:
         self.kind, self.given, self.known = kind, given, tuple(known)
@@ -105,7 +197,12 @@ class UnknownName(LexisegError, KeyError):
 
 
 class MissingDependency(LexisegError, ImportError):
-    """`package` is what failed to import; `extra` is the lexiseg extra that installs it."""
+    """`package` is what failed to import; `extra` is the lexiseg extra that installs it.
+
+    >>> import lexiseg
+    >>> print(lexiseg.MissingDependency("datasets", "data", "reading a data set of the Hugging Face hub"))
+    reading a data set of the Hugging Face hub needs datasets, which is not installed; run: pip install 'lexiseg[data]'
+    """
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         self.package, self.extra, self.purpose = package, extra, purpose

@@ -45,6 +45,21 @@ class Segmentation:
     image: the photograph for `overlay` to draw on: RGB uint8 [H, W, 3], a PIL image or its path. Never saved.
 
     Raises `DataError` where labels, scores and vocabulary do not fit each other.
+
+    >>> import lexiseg
+    >>> from skimage import data
+    >>> model = lexiseg.load("maskclip/mini")
+    >>> result = model.segment(data.chelsea(), "cat, blanket, wall")
+    >>> result.labels.shape, str(result.labels.dtype)
+    ((300, 451), 'uint8')
+    >>> result.found[0], result.area("cat") > 0.5  # the largest class, and a fraction of the picture
+    ('cat', True)
+    >>> data.chelsea()[result.mask("cat")].shape[1]  # the cat's pixels alone, [pixels, 3]
+    3
+    >>> result.overlay().save("cat-labelled.png")
+    >>> result.save("cat.png")  # and cat.json beside it
+    >>> lexiseg.Segmentation.load("cat.png").names
+    ('cat', 'blanket', 'wall')
     """
 
     labels: Labels

@@ -89,6 +89,20 @@ class Segmenter(Protocol[Seen, Asked]):
     """All that a new method implements. Those in `methods/` are `torch.nn.Module`s too.
 
     config: the method's frozen settings.
+
+    A predictor calls the three steps; so can you, to look at what lies between them:
+
+    >>> import lexiseg, torch
+    >>> from skimage import data
+    >>> model = lexiseg.load("maskclip/mini", dtype="fp32")
+    >>> isinstance(model.segmenter, lexiseg.Segmenter)
+    True
+    >>> classifier = model.segmenter.embed_text(lexiseg.Vocabulary("cat, blanket, wall"), model.prompts)
+    >>> images = torch.from_numpy(data.chelsea()[:192, :256]).permute(2, 0, 1)[None]  # uint8 [1, 3, H, W]
+    >>> with torch.inference_mode():
+    ...     result = model.segmenter.classify(model.segmenter.embed_image(images), classifier)
+    >>> result.channels, result.grid == (192 // model.segmenter.patch, 256 // model.segmenter.patch)
+    (3, True)
     """
 
     config: Any
@@ -142,6 +156,17 @@ class TextClassifier:
     scale: cosines times this are logits (100 in CLIP).
     channels: C, or C + 1 with background words.
     background: whether the last channel is the background.
+
+    >>> import lexiseg
+    >>> model = lexiseg.load("maskclip/mini")
+    >>> classifier = model.embed_text(lexiseg.Vocabulary("cat|kitty, blanket", background="wall"))
+    >>> classifier.class_of.tolist()  # the two words of the first class, the second, the background
+    [0, 0, 1, 2]
+    >>> classifier.channels, classifier.background
+    (3, True)
+    >>> classifier.save("words.safetensors")
+    >>> lexiseg.TextClassifier.load("words.safetensors").weight.shape == classifier.weight.shape
+    True
     """
 
     weight: Tensor
@@ -247,6 +272,15 @@ class DenseLogits:
     background: the last channel is the background (from background words, or filled in by the method's own rule).
     covers: pixels (height, width) of the input that the grid spans, from the top left corner; None is all of them.
         A network that pads 640 x 853 to multiples of 32 says (640, 864). A band of rows says what the band spans.
+
+    >>> import lexiseg, torch
+    >>> logits = torch.zeros(1, 2, 3, 4)  # one image, two classes, a grid of 3 x 4 places
+    >>> logits[:, 1, :, 2:] = 5.0  # the second class on the right
+    >>> result = lexiseg.DenseLogits(logits)
+    >>> result.channels, result.grid
+    (2, (3, 4))
+    >>> result.logits.argmax(dim=1)[0, 0].tolist()
+    [0, 0, 1, 1]
     """
 
     logits: Tensor
@@ -276,6 +310,16 @@ class MaskScores:
 
     The decoder upsamples the masks first, as the papers do. A class then has the sum over N of weight * score, and its
     posterior is that over the sum of the weights. Where no mask has any weight, the first class wins with posterior 0.
+
+    >>> import lexiseg, torch
+    >>> masks = torch.tensor([[[[1.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]]]])  # two masks on a grid of 1 x 3 places
+    >>> scores = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]])  # each mask's probability of two classes
+    >>> result = lexiseg.MaskScores(masks, scores, weights="linear")
+    >>> result.channels, result.grid
+    (2, (1, 3))
+    >>> sums = torch.einsum("bnhw,bnc->bchw", result.weigh(result.masks), result.scores)
+    >>> sums.argmax(dim=1).tolist()  # the class of each place
+    [[[0, 0, 1]]]
     """
 
     masks: Tensor
@@ -309,6 +353,13 @@ class Inference:
     with none of them it keeps its size. Both sides are then rounded to a multiple of `multiple`.
 
     Raises `SettingError` for values that make no sense.
+
+    >>> import lexiseg
+    >>> lexiseg.load("maskclip/mini", long_side=256, background_threshold=0.5).inference.long_side
+    256
+    >>> windows = lexiseg.Inference(short_side=448, window=448, stride=224)
+    >>> windows.size is None, windows.blend
+    (True, 'features')
     """
 
     size: tuple[int, int] | None = None  # (height, width) in pixels

@@ -51,6 +51,17 @@ class Vocabulary:
 
     Raises `VocabularyError` for no classes, blank or repeated words, more than 65,535 classes, a set, which has no
     order, and anything that could mean two things.
+
+    >>> import lexiseg
+    >>> words = lexiseg.Vocabulary("road, car, person|pedestrian", background="wall, tree")
+    >>> words.names
+    ('road', 'car', 'person')
+    >>> words.words[2]
+    ('person', 'pedestrian')
+    >>> words.index("pedestrian"), len(words), words.channels
+    (2, 3, 4)
+    >>> lexiseg.Vocabulary({"vehicle": ("car", "bus"), "road": ("road", "street")}).as_texts()
+    ('vehicle: car|bus', 'road|street')
     """
 
     names: tuple[str, ...]

@@ -316,7 +316,7 @@ def test_a_skipped_step_changes_nothing_in_weights_and_statistics(tmp_path):
 
 def test_too_many_stop_the_run(tmp_path):
     recipe = toy.recipe(data=toy.ToyData(nan_at=(1, 2, 3, 4)), max_nonfinite=2)
-    with pytest.raises(TrainingError, match=r"3 steps .* step 3 with sample .*max_nonfinite is 2"):
+    with pytest.raises(TrainingError, match=r"3 of the steps .* step 3 with sample .*max_nonfinite is 2"):
         _train(recipe, tmp_path)
 
 

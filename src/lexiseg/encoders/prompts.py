@@ -34,8 +34,13 @@ class Prompts:
 
     Two are equal where they make the same of every word. Raises `SettingError` for what cannot be used.
 
-    >>> Prompts.open("single")("cat")
+    >>> import lexiseg
+    >>> lexiseg.Prompts.open("single")("cat")
     ['a photo of a cat.']
+    >>> own = lexiseg.Prompts(("a satellite image of {}.", "{} seen from above."))
+    >>> own.save("prompts.txt")
+    >>> lexiseg.load("maskclip/mini", prompts="prompts.txt").prompts == own
+    True
     """
 
     sentences: tuple[str, ...] = ()

@@ -76,6 +76,25 @@ def evaluate(
 
     Raises `DataError` for data that is missing or cannot be read, `UnknownName` and `SettingError` for anything that
     does not exist or fit, `OutputError` for a result of something else at `out`.
+
+    A photograph of one's own, in which only the face of a cat is labelled:
+
+    >>> import lexiseg
+    >>> import numpy as np
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from skimage import data
+    >>> Path("own/images").mkdir(parents=True)
+    >>> Path("own/masks").mkdir()
+    >>> truth = np.full((300, 451), 255, np.uint8)  # 255 is not scored
+    >>> truth[80:200, 150:280] = 0  # the first class
+    >>> Image.fromarray(data.chelsea()).save("own/images/chelsea.png")
+    >>> Image.fromarray(truth).save("own/masks/chelsea.png")
+    >>> Path("own/classes.json").write_text('["cat", "blanket", "wall"]')
+    26
+    >>> result = lexiseg.evaluate("maskclip/mini", "folder", data="own", out="own/score.json")
+    >>> result.images, result["pixel_accuracy"] > 0.9
+    (1, True)
     """
     named = model if isinstance(model, Predictor) else _named(model, weights, preset, device, dtype, changes)
     if isinstance(model, Predictor) and (changes or weights or preset):

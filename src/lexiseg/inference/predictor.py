@@ -52,6 +52,18 @@ class Predictor:
     familiar: which words the model knows, for results to warn of others; None where it is not known.
     text_cache: where the words' vectors are kept between runs.
     fingerprint: of another predictor with the same weights, see `fingerprint`; None takes it of the segmenter.
+
+    >>> import lexiseg
+    >>> from skimage import data
+    >>> model = lexiseg.load("maskclip/mini")  # a Predictor
+    >>> model.segment(data.chelsea(), "cat, blanket, wall").found[0]
+    'cat'
+    >>> photographs = [data.chelsea(), data.astronaut()]
+    >>> [result.found[0] for result in model.segment_many(photographs, "cat, person", batch_size=2)]
+    ['cat', 'person']
+    >>> seen = model.embed(data.astronaut())  # the slow part, once
+    >>> [model.classify(seen, words).found[0] for words in ("person, flag, wall", "woman, sky")]
+    ['person', 'woman']
     """
 
     def __init__(
@@ -308,7 +320,16 @@ def load(
     text_cache: bool = True,
     **changes: Any,
 ) -> Predictor:
-    """A model, ready to label photographs; changes are settings by name. See `Predictor.load`."""
+    """A model, ready to label photographs; changes are settings by name. See `Predictor.load`.
+
+    >>> import lexiseg
+    >>> model = lexiseg.load("maskclip/mini", device="cpu", long_side=256)
+    >>> model.name, model.inference.long_side
+    ('maskclip/mini', 256)
+    >>> model.save("mine")
+    >>> lexiseg.load("mine").inference.long_side
+    256
+    """
     return Predictor.load(
         model, weights=weights, preset=preset, device=device, dtype=dtype, text_cache=text_cache, changes=changes
     )

@@ -87,6 +87,12 @@ class Recipe:
     """A training run, or one stage of it. What has no default is the experiment.
 
     "@NAME" in `weights` or `teacher` is the model that the stage called NAME has saved before.
+
+    >>> from dataclasses import replace
+    >>> from lexiseg.recipes.simseg import TOY  # a Recipe
+    >>> short = replace(TOY, steps=5, optimiser=replace(TOY.optimiser, rate=1e-4))
+    >>> short.model, short.steps, short.batch_size
+    ('simseg/custom', 5, 32)
     """
 
     name: str = ""  # of the stage, for later ones to refer to; empty: "stage-1" and so on

@@ -79,6 +79,14 @@ def train(
     SIGTERM and SIGINT end it after the current step, saved. Raises `OutputError` for a folder that holds a run
     already, `CheckpointError` for one that cannot be saved or resumed, `TrainingError` where training breaks down,
     `MissingDependency` without accelerate, and what models and data raise.
+
+    >>> import lexiseg
+    >>> from dataclasses import replace
+    >>> from lexiseg.recipes.simseg import TOY
+    >>> run = lexiseg.train(replace(TOY, steps=2), "runs/toy")
+    >>> run.finished, run.step
+    (True, 2)
+    >>> model = lexiseg.load(run.model)
     """
     given = stages.as_stages(recipe)
     if label is None and any(isinstance(stage, Labelling) for stage in given):

@@ -203,9 +203,9 @@ class Trainer:
         _logger.warning("step %d skipped: its loss or gradient is not finite (%s)", self.step, batches.keys(batch))
         if self.nonfinite > self.recipe.max_nonfinite:
             raise TrainingError(
-                f"{self.nonfinite} steps had a loss or gradient that is not finite, the last one step {self.step} with "
-                f"{batches.keys(batch)}, and max_nonfinite is {self.recipe.max_nonfinite}; look at these samples, "
-                "lower the rate, or use precision fp32"
+                f"the loss or gradient was not finite at {self.nonfinite} of the steps so far, the last one "
+                f"step {self.step} with {batches.keys(batch)}, and max_nonfinite is {self.recipe.max_nonfinite}; "
+                "look at these samples, lower the rate, or use precision fp32"
             )
 
     def _hook(self, name: str) -> None:
