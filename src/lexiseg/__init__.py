@@ -1,4 +1,4 @@
-"""Open-vocabulary semantic segmentation: name what you look for, and every pixel is labelled with your words.
+"""Labels every pixel of photographs with your words: open-vocabulary semantic segmentation.
 
     >>> import lexiseg
     >>> from skimage import data

@@ -1,4 +1,4 @@
-"""`python -m lexiseg` is the `lexiseg` command."""
+"""Runs the `lexiseg` command for `python -m lexiseg`."""
 
 from lexiseg.cli.main import run
 

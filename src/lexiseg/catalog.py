@@ -1,4 +1,6 @@
-"""The folders are the registry: a file's name is the name that users type.
+"""Finds models, recipes and benchmarks by the names of their files.
+
+The folders are the registry: a file's name is the name that users type.
 
 `methods/maskclip.py` with VARIANTS["vit-b16"] is the model "maskclip/vit-b16"; `benchmarks/voc21.py` is the benchmark
 "voc21"; `recipes/simseg.py` with RELEASED the recipe "simseg/released". Files that start with "_" are not listed.

@@ -1,4 +1,6 @@
-"""Every error lexiseg raises for a user's mistake; anything else that escapes is a bug of ours.
+"""Defines the errors that lexiseg raises for a user's mistakes.
+
+Anything else that escapes is a bug of ours.
 
     LexisegError
     ├── VocabularyError          words or classes that cannot be used

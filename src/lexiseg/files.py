@@ -1,4 +1,4 @@
-"""Atomic writes, hashes of facts, and the cache folder."""
+"""Writes files atomically, hashes facts, and finds the cache folder."""
 
 from __future__ import annotations
 

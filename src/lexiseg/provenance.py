@@ -1,4 +1,7 @@
-"""Says how a result came about: command, commit, machine, versions; writes run.json."""
+"""Says how a result came about, and writes run.json.
+
+It tells command, commit, machine and versions.
+"""
 
 from __future__ import annotations
 

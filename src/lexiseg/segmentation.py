@@ -1,4 +1,7 @@
-"""Segmentation: the words of one photograph, pixel by pixel; all that a user receives."""
+"""Holds the words of one photograph, pixel by pixel.
+
+A `Segmentation` is all that a user receives.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The one idea: words become a classifier, images become vectors that sit somewhere, compare; words come last.
+"""States what a method is: words, images, and their comparison.
+
+The one idea: words become a classifier, images become vectors that sit somewhere, compare; words come last.
 
     words  -- embed_text --->  TextClassifier ----+
     images -- embed_image -->  an embedding ------+-- classify -->  DenseLogits or MaskScores

@@ -1,4 +1,6 @@
-"""Change a frozen value by name: how `--set key=value` and keyword settings reach a dataclass.
+"""Changes a frozen value by name.
+
+`--set key=value` and keyword settings reach a dataclass this way.
 
 A key may lead into nested dataclasses ("optimiser.rate"). Names are checked with the nearest one offered, values are
 checked against the annotated type (pydantic does that), and the original is never touched.

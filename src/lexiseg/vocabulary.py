@@ -1,4 +1,6 @@
-"""Vocabulary: what a person looks for, as ordered classes of one or more words each.
+"""Holds what a person looks for as ordered classes of words.
+
+Each has one or more words.
 
 Synonyms and background words are one mechanism: several words vote for one class, and the background is one more
 class, whose pixels the label map leaves unlabelled.

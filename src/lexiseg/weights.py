@@ -1,4 +1,6 @@
-"""Says which weights a model has: where they come from, and which architecture they must be of.
+"""Says where a model's weights come from.
+
+It also says which architecture they must be of.
 
 Whatever names weights takes one text, which `Weights.of` reads: `--weights` and `weights=`, a recipe's `weights`, a
 student's `backbone` and `text_tower`, shared.json of an embedded model.

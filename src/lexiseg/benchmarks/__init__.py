@@ -1,1 +1,1 @@
-"""One file per benchmark: data layout, vocabulary, background rule, splits."""
+"""Describes one benchmark per file: data layout, vocabulary, background rule, splits."""

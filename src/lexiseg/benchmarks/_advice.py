@@ -1,4 +1,4 @@
-"""Says how to write down in classes.json what a class list leaves open."""
+"""Advises how classes.json can settle what a class list leaves open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Opens a data set on disk as a vocabulary and samples with one meaning of every pixel.
+"""Opens a data set on disk as a vocabulary and samples.
+
+Every pixel has one meaning.
 
 Classes keep their order and never hold the background. Where a benchmark scores the background, it is one more class
 after the others, as it is one more channel in the library: index C, and the pixels a model leaves unlabelled count

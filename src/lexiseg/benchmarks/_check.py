@@ -1,4 +1,7 @@
-"""Checks a benchmark's data: what is there, what it holds, what is missing and where to get it."""
+"""Checks a benchmark's data, and says what is missing.
+
+It reports what is there, what it holds, and where to get what is not there.
+"""
 
 from __future__ import annotations
 

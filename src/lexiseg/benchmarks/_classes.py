@@ -1,4 +1,6 @@
-"""Reads class names: `classes/*.json` has a file for each label set, with every paper's wording.
+"""Reads the class names of label sets, in every paper's wording.
+
+`classes/*.json` has a file for each label set.
 
 A file lists the classes in order; each has a name, which is the same in all wordings and stands in results, its raw
 ids in the official files, and the words that each wording prompts with. The tests pin a hash of each wording.

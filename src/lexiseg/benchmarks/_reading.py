@@ -1,4 +1,7 @@
-"""Reads every photograph and label map of a split, and counts what they hold."""
+"""Counts what the photographs and label maps of a split hold.
+
+It reads every one of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""ADE20K, the scene parsing challenge: 150 classes, 2,000 photographs; id 0, everything else, is not scored."""
+"""Scores 150 classes of ADE20K's scene parsing challenge, on 2,000 photographs.
+
+Id 0, everything else, is not scored.
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,4 +1,7 @@
-"""COCO without a background: 80 objects; stuff and unlabelled pixels are not scored."""
+"""Scores 80 objects of COCO without a background.
+
+Stuff and unlabelled pixels are not scored.
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

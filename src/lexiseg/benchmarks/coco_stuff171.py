@@ -1,4 +1,7 @@
-"""COCO-Stuff: 80 things and 91 stuff classes, 5,000 photographs; unlabelled pixels are not scored."""
+"""Scores 80 things and 91 stuff classes of COCO-Stuff.
+
+The split has 5,000 photographs; unlabelled pixels are not scored.
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

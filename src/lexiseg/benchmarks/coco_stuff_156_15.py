@@ -1,4 +1,7 @@
-"""COCO-Stuff zero-shot: 156 seen and 15 unseen classes, 7 things and 8 stuff (maskclip_plus.md §3.3)."""
+"""Scores COCO-Stuff zero-shot: 156 seen and 15 unseen classes.
+
+Of the unseen classes 7 are things and 8 are stuff (maskclip_plus.md §3.3).
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

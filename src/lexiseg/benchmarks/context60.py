@@ -1,4 +1,7 @@
-"""Pascal Context with a background: 59 classes, and the other 400 together (simseg.md §6.3, §6.4)."""
+"""Scores 59 classes of Pascal Context and a background.
+
+The other 400 classes together are the background (simseg.md §6.3, §6.4).
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,4 +1,7 @@
-"""Pascal Context zero-shot: 49 seen classes and the background, 10 unseen classes (maskclip_plus.md §3.3)."""
+"""Scores Pascal Context zero-shot: 49 seen classes, background, 10 unseen classes.
+
+The background counts as seen (maskclip_plus.md §3.3).
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

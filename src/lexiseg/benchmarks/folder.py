@@ -1,4 +1,6 @@
-"""Photographs and label maps of one's own, as a folder or as tar shards; `lexiseg.data.labelled.folder` has the form.
+"""Scores photographs and label maps of your own.
+
+They are in a folder or in tar shards; `lexiseg.data.labelled.folder` has the form.
 
 The classes that occur in the label maps are asked for and scored; classes="all" takes the whole class list. To tell
 which occur, each label map is read once when the benchmark is opened.

@@ -1,7 +1,8 @@
-"""ImageNet-S: 919 ImageNet classes, 12,419 photographs.
+"""Scores 919 classes of ImageNet-S, on 12,419 photographs.
 
 The release's own evaluation scores "other" (id 0) as a class; S-Seg speaks of 919 classes, so here it is not scored,
-unless other="background" makes it the background."""
+unless other="background" makes it the background.
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,7 +1,10 @@
-"""Pascal VOC 2012 without a background: 20 objects, 1,449 photographs.
+"""Scores 20 objects of Pascal VOC 2012 without a background.
+
+The split has 1,449 photographs.
 
 The background and the void borders are not scored, so a model never has to say "none of them". MaskCLIP and ZSSeg
-(maskclip.md §2.9) report this set."""
+(maskclip.md §2.9) report this set.
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,7 +1,10 @@
-"""Pascal VOC 2012 with its background: 20 objects and everything else, 1,449 photographs.
+"""Scores 20 objects of Pascal VOC 2012 and a background.
+
+The split has 1,449 photographs; everything else is the background.
 
 Background is a scored class; void borders are not scored. GroupViT, SegCLIP, SimSeg and S-Seg report this set, in
-GroupViT's wording (simseg.md §6.2, §6.3)."""
+GroupViT's wording (simseg.md §6.2, §6.3).
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,4 +1,7 @@
-"""Pascal VOC 2012 zero-shot with a background, which is seen: the split of `voc_15_5` (maskclip_plus.md §3.3)."""
+"""Scores Pascal VOC 2012 zero-shot, with a background that is seen.
+
+The split of classes is that of `voc_15_5` (maskclip_plus.md §3.3).
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

@@ -1,6 +1,9 @@
-"""Pascal VOC 2012 zero-shot: 15 seen and 5 unseen objects, background not scored (maskclip_plus.md §3.3).
+"""Scores Pascal VOC 2012 zero-shot: 15 seen and 5 unseen objects.
 
-All 20 classes compete at every pixel (generalised zero-shot)."""
+The background is not scored (maskclip_plus.md §3.3).
+
+All 20 classes compete at every pixel (generalised zero-shot).
+"""
 
 from lexiseg.benchmarks._benchmark import Benchmark
 from lexiseg.data.labelled import official

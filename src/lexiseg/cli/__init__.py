@@ -1,1 +1,1 @@
-"""The command line."""
+"""Reads command lines and prints what the library returns."""

@@ -1,4 +1,4 @@
-"""`lexiseg bench`: how fast and how lean the main job is on this machine."""
+"""Measures how fast and lean the main job is: `lexiseg bench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What several commands share: options that mean the same everywhere, tables, JSON and progress."""
+"""Shares options, tables, JSON and progress among commands.
+
+An option means the same wherever it occurs.
+"""
 
 from __future__ import annotations
 

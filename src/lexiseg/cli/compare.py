@@ -1,4 +1,4 @@
-"""`lexiseg compare`: tells which settings of two evaluations differ before which number is higher."""
+"""Compares two evaluations, first their settings, then their numbers: `lexiseg compare`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`lexiseg convert`: a downloaded checkpoint, checked name by name, as a folder that every command reads."""
+"""Converts a downloaded checkpoint, name by name: `lexiseg convert`.
+
+The result is a folder that every command reads.
+"""
 
 from __future__ import annotations
 

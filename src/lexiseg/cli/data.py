@@ -1,4 +1,7 @@
-"""`lexiseg data`: checks the data of benchmarks, packs captions as shards, prepares the miniature set."""
+"""Checks, packs and prepares data: `lexiseg data`.
+
+It checks the data of benchmarks, packs captions as shards and prepares the miniature set.
+"""
 
 from __future__ import annotations
 

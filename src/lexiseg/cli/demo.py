@@ -1,4 +1,4 @@
-"""`lexiseg demo`: the bundled model on photographs that every installation has."""
+"""Labels photographs that every installation has: `lexiseg demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`lexiseg doctor`: is this installation sound, what can this machine do, and what to change."""
+"""Checks this installation and this machine: `lexiseg doctor`.
+
+It says what the machine can do, and what to change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`lexiseg evaluate`: measures models on benchmarks, as a table for people and as JSON for programs."""
+"""Measures models on benchmarks: `lexiseg evaluate`.
+
+It prints a table for people or JSON for programs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Labels and writes photographs in one process or several; one bad file never stops the others."""
+"""Labels and writes photographs, in one process or several.
+
+One bad file never stops the others.
+"""
 
 from __future__ import annotations
 

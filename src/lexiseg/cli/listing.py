@@ -1,4 +1,4 @@
-"""`lexiseg list`: what there is to choose from."""
+"""Lists what there is to choose from: `lexiseg list`."""
 
 from __future__ import annotations
 

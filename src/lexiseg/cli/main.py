@@ -1,4 +1,4 @@
-"""The command line: every command is a thin layer over one public function.
+"""Runs commands, each a thin layer over one public function.
 
 Exit codes: 0 done, 1 a `LexisegError` (one line on stderr says what was wrong, what was given and what to do), 2 bad
 usage, 130 interrupted. Data goes to stdout, progress and errors to stderr.

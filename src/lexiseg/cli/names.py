@@ -1,4 +1,4 @@
-"""Says the option of the command line where a message says the argument of Python.
+"""Translates messages: options of commands in place of Python's arguments.
 
 The library's messages name arguments: "raise max_pixels", "give weights=FILE". What a person at the command line has is
 `--max-megapixels` and `--weights FILE`. The options are those of the command that runs, found by their own names, so

@@ -1,4 +1,4 @@
-"""Options that several measuring commands share, and their progress bar."""
+"""Declares options that several measuring commands share, and their progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lexiseg oracle`: scores class-agnostic masks as if each was given its right class."""
+"""Scores masks that the ground truth names: `lexiseg oracle`."""
 
 from __future__ import annotations
 

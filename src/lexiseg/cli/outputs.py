@@ -1,4 +1,4 @@
-"""Plans every file that a run writes, and refuses what would lose one.
+"""Plans the files of a run, and refuses what loses one.
 
 A result is named after its photograph alone: `inner/a.jpg` in the folder that was named becomes `inner/a.png` and so
 on. The suffix of a JPEG is left out and any other stays (`b.tif` becomes `b.tif.png`), so that neighbours do not share

@@ -1,4 +1,4 @@
-"""`lexiseg segment`: a folder of photographs in, label maps out."""
+"""Labels a folder of photographs: `lexiseg segment`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Keeps a command going where its output cannot: a pipe that closed, an encoding without the letters."""
+"""Keeps commands going when their output cannot be written.
+
+A pipe may close, and an encoding may lack the letters.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`lexiseg sweep`: measures many settings on one benchmark, embedding each photograph as few times as possible."""
+"""Measures many settings on one benchmark: `lexiseg sweep`.
+
+Each photograph is embedded as few times as possible.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`lexiseg train`: trains a recipe by name, changed by --set, after checks."""
+"""Trains a recipe, after checks: `lexiseg train`.
+
+The recipe is named, and --set changes it.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures, captions and label maps as batches, in an order that can be resumed."""
+"""Makes batches of pictures, captions and label maps, in resumable order."""

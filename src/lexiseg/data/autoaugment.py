@@ -1,4 +1,6 @@
-"""AutoAugment's policy for ImageNet: 25 pairs of picture operations, of which one pair is drawn per picture.
+"""Applies AutoAugment's policy for ImageNet to pictures.
+
+It has 25 pairs of picture operations, of which one pair is drawn per picture.
 
 Cubuk et al., "AutoAugment: Learning Augmentation Policies from Data", CVPR 2019, appendix (the pairs, and the
 range of each operation). SimSeg trains with it and fills what a shear or rotation uncovers with grey 128.

@@ -1,4 +1,4 @@
-"""Finds the photographs that files, folders and patterns name, and counts what a folder has beside them."""
+"""Finds photographs by files, folders and patterns, and counts the rest."""
 
 from __future__ import annotations
 

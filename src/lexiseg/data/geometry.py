@@ -1,4 +1,7 @@
-"""Holds where a training picture comes from, so that every map of the photograph can follow it."""
+"""Holds where a training picture was cut from its photograph.
+
+Every map of the photograph is then cut in the same way.
+"""
 
 from __future__ import annotations
 

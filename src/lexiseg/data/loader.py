@@ -1,4 +1,7 @@
-"""Batches from a source of samples: in order, in parallel, resumable, and honest about what could not be read."""
+"""Loads batches of samples, in order, in parallel and resumable.
+
+It counts what could not be read, and says so.
+"""
 
 from __future__ import annotations
 

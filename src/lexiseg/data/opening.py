@@ -1,4 +1,4 @@
-"""Opens any description of data as a `Loader`, all in one way."""
+"""Opens any description of data as a `Loader`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""In which order samples are drawn, and where in that order a run stands: a function of (seed, epoch), nothing else.
+"""Orders samples by seed and epoch, and nothing else.
+
+It also says where in that order a run stands.
 
 The order belongs to the whole run, not to a process. A step takes the next `world * batch_size` places of it, and
 process `rank` takes the `rank`-th run of `batch_size` of them. So the batches of N processes laid end to end are the

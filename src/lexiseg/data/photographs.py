@@ -1,4 +1,6 @@
-"""Photographs in: any file, array or picture as RGB pixels, and every way it can be broken as an `ImageError`.
+"""Reads any file, array or picture as RGB pixels.
+
+Every way it can be broken is an `ImageError`.
 
 A `Photograph` is opened first and decoded later. Its size comes from the header, so that a decompression bomb is
 refused before a byte of it is unpacked, and a JPEG that will be shown to the network at a fraction of its size is

@@ -1,4 +1,7 @@
-"""Describes drawn scenes in a recipe, with captions or with label maps, for tests and tutorials."""
+"""Describes drawn scenes in recipes, with captions or label maps.
+
+They are for tests and tutorials.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small world that we can draw: coloured, textured shapes on textured grounds, with captions and exact masks.
+"""Draws textured shapes on textured grounds, with captions and masks.
 
 Made on the fly, the same for every seed, so that tests, TOY recipes and tutorials need no data. It shows that code
 works and that a loss goes down. It never counts as a result: no score on scenes belongs in a table.

@@ -1,4 +1,6 @@
-"""Crops, flips and changes the colours of training pictures; every random number is an argument's.
+"""Crops, flips and recolours training pictures.
+
+Every random number comes in as an argument.
 
 Pictures are Pillow's RGB images until `to_tensor`. A function that draws takes a numpy `Generator`, so one seed per
 sample decides everything about it.

@@ -1,4 +1,6 @@
-"""Attention in bf16 on processors whose bf16 multiplies are fast, but not those in torch's own fused attention.
+"""Computes attention in bf16, in the fastest way for the processor.
+
+It serves processors whose bf16 multiplies are fast, but not those in torch's own fused attention.
 
 torch's fused attention for the CPU needs AMX to be fast in bf16. With AVX512-BF16 alone two plain products per head
 take much less (docs/log.md, 2026-11-21). They round the cosines of queries and keys to bf16 before the softmax, as

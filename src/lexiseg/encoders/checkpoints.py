@@ -1,4 +1,7 @@
-"""Reads the tensors of one file, whatever its format, without running code of its; says what other files are."""
+"""Reads the tensors of one file without running its code.
+
+The format may be any that weights come in; a message says what other files are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any CLIP: an image tower and a text tower that end in one space, and the tokenizer in front of the latter.
+"""Opens any CLIP: image tower, text tower and tokenizer.
 
 Opens what `transformers` saves (a hub id or a folder), the embedded models ("asset:mini-clip"), OpenAI's own .pt files
 with a ViT or a ResNet, and what `Clip.save` wrote. Letters: B images, Q words, N sentences, T tokens, D embedding.

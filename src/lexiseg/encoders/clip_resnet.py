@@ -1,4 +1,6 @@
-"""CLIP's ResNet with an attention pool, which transformers lacks (docs/papers/clip.md §1.3; names as OpenAI's).
+"""Builds CLIP's ResNet with its attention pool, which transformers lacks.
+
+Its tensors are named as OpenAI's (docs/papers/clip.md §1.3).
 
 Letters: B images, L cells of the grid, w width of the stem's last convolution, D embedding, h w grid of stride 32.
 """

@@ -1,4 +1,4 @@
-"""The numbers that make a CLIP, and its towers built from a config with no weights in them yet."""
+"""Describes CLIP's sizes, and builds towers without weights from them."""
 
 from __future__ import annotations
 

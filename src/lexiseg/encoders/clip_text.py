@@ -1,4 +1,7 @@
-"""The text side of a CLIP by itself, for models that bring an image tower of their own."""
+"""Opens CLIP's text side alone.
+
+It is for models that bring an image tower of their own.
+"""
 
 from __future__ import annotations
 

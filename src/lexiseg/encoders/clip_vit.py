@@ -1,4 +1,6 @@
-"""CLIP's vision transformer, opened where dense methods need it: images -> tokens -> last block -> projection.
+"""Opens CLIP's vision transformer where dense methods need it.
+
+The parts are images -> tokens -> last block -> projection.
 
 The modules are those of transformers' `CLIPVisionModel`; nothing is computed twice or differently. Letters: B images,
 L patch tokens, W width of the tower, D embedding, h w grid, P patch.

@@ -1,4 +1,4 @@
-"""Tells which words a small model knows, and what to ask for in place of others.
+"""Tells which words a small model knows, and suggests others.
 
 An embedded CLIP was shown a few hundred concepts. It has a vector for any word, and where it was not taught the word
 that vector lies anywhere, as close to some concept as that of a word it knows: "donkey" is nearest to "keyboard". So

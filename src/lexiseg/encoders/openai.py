@@ -1,4 +1,6 @@
-"""OpenAI's own CLIP files: which model a .pt file holds, told by its tensors' shapes, and what they are called here.
+"""Reads OpenAI's own CLIP files.
+
+Their tensors' shapes tell which model a .pt file holds; the tensors are given our names.
 
 The files are TorchScript archives, read without running their code; plain state dicts are pickles and need a flag.
 """

@@ -1,4 +1,7 @@
-"""Any two towers that give their tokens, from wherever their weights lie."""
+"""Opens any two towers that give their tokens.
+
+Their weights may be anywhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Position embeddings stretched to any grid: the one thing that ties a CLIP tower to the size it was trained at."""
+"""Stretches position embeddings to any grid.
+
+They alone tie a CLIP tower to the size it was trained at.
+"""
 
 from __future__ import annotations
 

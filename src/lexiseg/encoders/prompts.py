@@ -1,4 +1,7 @@
-"""Prompts: the sentences that a word is put into, or learned vectors that stand beside it (clip.md §1.8)."""
+"""Holds what a word is put into: sentences or learned vectors.
+
+clip.md §1.8 has the facts about prompts.
+"""
 
 from __future__ import annotations
 

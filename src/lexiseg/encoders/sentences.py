@@ -1,4 +1,4 @@
-"""Many sentences through CLIP's text tower at once, each common beginning only once.
+"""Encodes many sentences at once, each common beginning once.
 
 Attention is causal: what the tower makes of a token depends on the tokens before it alone. The prompts of one sentence
 all begin alike, so the tokens of a batch of sentences are taken as a tree, in which one node stands for every sentence

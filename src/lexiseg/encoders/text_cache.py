@@ -1,4 +1,6 @@
-"""Word vectors on disk, so that a word is put through the text tower once per model and prompts.
+"""Keeps word vectors on disk, by model and prompts.
+
+So a word is put through the text tower once.
 
 CACHE/text/KEY/ holds the vectors of one model and one set of prompts. Each run adds one file with the words that were
 new, named by the hash of its content and never changed: two processes that write at once write two files, a file whose

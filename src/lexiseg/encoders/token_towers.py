@@ -1,4 +1,6 @@
-"""Two towers seen by their tokens: every patch and every piece of a word as a vector in the space that both share.
+"""Gives every patch and every piece of a word a vector.
+
+The vectors of both towers are in one space.
 
 CLIP reads each tower at one token. Methods that pool tokens themselves (LoDA) need all of them, and need not know
 which towers they come from. Letters: B images, N sentences, T text tokens, L patch tokens, D embedding.

@@ -1,4 +1,7 @@
-"""Sentences as rows of token ids, the way CLIP's text tower wants them (docs/papers/clip.md §1.7)."""
+"""Turns sentences into the token ids that CLIP reads.
+
+docs/papers/clip.md §1.7 has the facts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors out of a TorchScript archive without running any of its code.
+"""Reads tensors from TorchScript archives without running their code.
 
 Such an archive is a zip: `NAME/data.pkl` holds the modules and where their tensors lie, `NAME/data/N` the numbers of
 storage N, `NAME/code/` programs, which nothing here reads. The pickle is read by an unpickler that can build modules

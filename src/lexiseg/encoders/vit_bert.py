@@ -1,4 +1,6 @@
-"""SimSeg's towers: a ViT of the AugReg kind and BERT, each followed by one linear map into the common space (§2.1).
+"""Builds SimSeg's towers, an AugReg ViT and BERT.
+
+Each is followed by one linear map into the common space (§2.1).
 
 They start from the two pretrained towers, or from one file in the layout that SimSeg's authors released, which is also
 the layout they are saved in. Sections (§): docs/papers/simseg.md. Letters as in `token_towers`, W width of a tower.

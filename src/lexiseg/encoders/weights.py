@@ -1,4 +1,7 @@
-"""Where weights come from and whether they fit: what is missing or has another shape is named, tensor by tensor."""
+"""Finds weights, and checks that every tensor fits.
+
+A message names each tensor that is missing or has another shape.
+"""
 
 from __future__ import annotations
 

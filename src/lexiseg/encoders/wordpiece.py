@@ -1,4 +1,4 @@
-"""BERT's tokenizer: sentences as rows of WordPiece ids with their padding marked."""
+"""Turns sentences into BERT's WordPiece ids with padding marked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Benchmarks run over predictors: evaluate, compare, sweep, oracle, corruptions."""
+"""Evaluates predictors on benchmarks: scores, comparisons, sweeps, oracles, corruptions."""

@@ -1,4 +1,7 @@
-"""Chooses the protocol that a model is measured by: the one that is asked for, or its method's own."""
+"""Chooses the protocol that a model is measured by.
+
+It is the one that is asked for, or the method's own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells whether photographs and label maps are still those that were counted."""
+"""Tells whether photographs and label maps changed since they were counted."""
 
 from __future__ import annotations
 

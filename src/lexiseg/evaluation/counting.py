@@ -1,4 +1,4 @@
-"""Counts the pixels of a benchmark once, whatever the processes and interruptions."""
+"""Counts a benchmark's pixels once, whatever the processes and interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Measures one model on one benchmark: a number with everything that decides it."""
+"""Measures one model on one benchmark.
+
+The result is a number with everything that decides it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Compares what decides a number, as nested JSON values: the same facts, the same number."""
+"""Compares what decides a number, as nested JSON values.
+
+The same facts give the same number.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names the processes that evaluate together: those of torch.distributed, or this one alone."""
+"""Names the processes that evaluate together.
+
+They are those of torch.distributed, or this one alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Scores class-agnostic masks as if each was given its right class, so that only they are to blame.
+"""Scores class-agnostic masks as if each had its right class.
+
+What is left of the error is then the masks' alone.
 
 ZSSeg names its proposals so (Table 6; by the class of largest overlap in the paper, "hard", and by IoU in the code,
 "soft"), S-Seg the parts of its pseudo-masks (Table 1), each by the class of most of its pixels.

@@ -1,4 +1,6 @@
-"""Runs reading, model and metric at the same time, and tells which of them waited.
+"""Runs reading, model and metric at the same time.
+
+It tells which of them waited.
 
     samples -> read (threads) -> label (this thread: the model) -> record (one thread: the metric)
 

@@ -1,4 +1,6 @@
-"""Says how a method is measured on a benchmark; numbers compare only where this is equal.
+"""Says how a method is measured on a benchmark.
+
+Numbers compare only where this is equal.
 
 Three names for a protocol:
 

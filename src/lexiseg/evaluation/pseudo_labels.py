@@ -1,4 +1,7 @@
-"""Writes the label maps of a training stage that is a `Labelling`, as PNGs of class indices."""
+"""Writes label maps for a training stage that is a `Labelling`.
+
+They are PNGs of class indices.
+"""
 
 from __future__ import annotations
 

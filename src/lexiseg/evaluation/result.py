@@ -1,4 +1,4 @@
-"""Holds a number with everything that decides it: what `evaluate` returns, prints and writes."""
+"""Holds what `evaluate` returns: a number and what decides it."""
 
 from __future__ import annotations
 

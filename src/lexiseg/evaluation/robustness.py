@@ -1,4 +1,7 @@
-"""Measures on corrupted photographs, and what is left of the score (MaskCLIP, Table 1b)."""
+"""Measures on corrupted photographs, and what remains of the score.
+
+MaskCLIP did so (Table 1b).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names what is measured: a model, a benchmark, and what is changed about both."""
+"""Names the model, the benchmark, and what is changed about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets a model up by a protocol for the words of a benchmark."""
+"""Sets a model up by a protocol for a benchmark's words."""
 
 from __future__ import annotations
 

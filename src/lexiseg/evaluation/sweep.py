@@ -1,4 +1,6 @@
-"""Measures many settings on one benchmark, each photograph embedded once for all that touch the words alone.
+"""Measures many settings on one benchmark, embedding each photograph once.
+
+That holds for all settings that touch the words alone.
 
 Text settings (`LATE`) share an embedding, and so do the `classify_settings` of a method's traits. For every other
 combination of settings the photographs are looked at again.

@@ -1,4 +1,4 @@
-"""Holds what has been counted; adds up over images, shards and processes."""
+"""Holds counts, and adds them over images, shards and processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps what an interrupted evaluation has counted, so that it can go on.
+"""Keeps what an interrupted evaluation has counted, for its next run.
 
 Each process of each session writes what it has counted itself, atomically, to a file of its own:
 

@@ -1,4 +1,7 @@
-"""Measures a model while it trains; the trainer calls it every so many steps."""
+"""Measures a model while it trains.
+
+The trainer calls it every so many steps.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""Label maps as files and pictures: arrays and plain values in, bytes, pictures or JSON values out."""
+"""Writes label maps as files and pictures.
+
+Arrays and plain values come in; bytes, pictures or JSON values go out.
+"""

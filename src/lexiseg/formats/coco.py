@@ -1,4 +1,4 @@
-"""Writes the classes of a label map as COCO annotations with compressed run lengths."""
+"""Writes label maps as COCO annotations with compressed run lengths."""
 
 from __future__ import annotations
 

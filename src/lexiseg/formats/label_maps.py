@@ -1,4 +1,4 @@
-"""Writes a label map and the facts about it to files, and reads them back.
+"""Writes a label map with its facts, and reads both back.
 
 Facts are plain JSON values. Their `size` is [height, width]; written to a file they also say who made it and with what
 (`origin.stamp`), and beside a PNG whether that is "palette" or "grey", and its `sha256`.

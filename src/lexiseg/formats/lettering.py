@@ -1,4 +1,4 @@
-"""Finds a font that can write a word, and the size of letters for a picture."""
+"""Finds a font for a word, and its letters' size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Converts sRGB to OKLab and back: lightness, and two axes of colour that keep their hue as lightness changes.
+"""Converts sRGB to OKLab and back.
+
+OKLab is lightness, and two axes of colour that keep their hue as lightness changes.
 
 Björn Ottosson (2020), "A perceptual color space for image processing".
 """

@@ -1,4 +1,4 @@
-"""Puts an overlay together: the painted label map, the words on its regions, and the legend."""
+"""Puts an overlay together: label map, words and legend."""
 
 from __future__ import annotations
 

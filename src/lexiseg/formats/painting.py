@@ -1,4 +1,7 @@
-"""Draws a label map over its photograph: tinted regions, lines between them, stripes where no label is."""
+"""Draws a label map over its photograph.
+
+Regions are tinted, lines lie between them, and stripes mark where no label is.
+"""
 
 from __future__ import annotations
 

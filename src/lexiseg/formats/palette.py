@@ -1,4 +1,6 @@
-"""Gives each word a colour: the same in every picture, and unlike those of the other words.
+"""Gives each word a colour, the same in every picture.
+
+It is unlike the colours of the other words.
 
 TABLE was found once by a search and is data here. Among the sRGB colours on a grid of step 16 whose OKLab lightness is
 0.45-0.93 and whose chroma is 0.065-0.22, a greedy farthest-point search from random starts, improved by exchanging one

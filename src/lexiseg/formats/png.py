@@ -1,4 +1,4 @@
-"""Writes label maps as PNG files, and reads the numbers that are stored in any.
+"""Writes label maps as PNG files, and reads stored numbers.
 
 Written are run lengths of what differs from the pixel above or to the left.
 

@@ -1,4 +1,7 @@
-"""Writes the class's word on each region of a label map that is large enough for it."""
+"""Writes words on the regions that have room for them.
+
+The word is that of the region's class.
+"""
 
 from __future__ import annotations
 

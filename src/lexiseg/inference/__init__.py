@@ -1,1 +1,1 @@
-"""From a photograph to a label map: preprocess, windows, the fused decoder, Predictor."""
+"""Turns photographs into label maps: preprocess, windows, decoder, Predictor."""

@@ -1,4 +1,6 @@
-"""The decoder's inner loops in numba; imported only where numba is installed.
+"""Runs the decoder's inner loops in numba.
+
+The decoder imports this file only where numba is installed.
 
 Bilinear interpolation stays within the corners of its cell. So a class whose largest corner is below the largest of
 all classes' smallest corners cannot win anywhere in the cell, and is not looked at. The

@@ -1,4 +1,6 @@
-"""The mask decoder's inner loops in numba: per cell, only classes that can win and masks that change are summed.
+"""Runs the mask decoder's inner loops in numba.
+
+In each cell it sums only classes that can win and masks that change.
 
 Between the same four cells of a mask's grid the sigmoid of the mask stays within the sigmoids of its corners, so the
 sums of a class over all masks stay within `low` and `high`, the sums of those bounds. A class whose upper bound is

@@ -1,4 +1,4 @@
-"""Averages the results of overlapping windows at the pixels of the resized picture, in bands.
+"""Averages overlapping windows at the resized picture's pixels, in bands.
 
 This is the order of mmseg's `slide` mode (docs/papers/maskclip.md §2.6), which the papers' numbers were made with.
 

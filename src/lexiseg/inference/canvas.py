@@ -1,4 +1,4 @@
-"""Maps at full size that are filled from the top, a band of rows at a time."""
+"""Fills maps at full size from the top, band by band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The fused decoder: values on a coarse grid to a label map at full size, C x H x W of which never exists.
+"""Decodes values on a coarse grid to a full-size label map.
+
+C x H x W of them never exist.
 
 Upsampling, argmax, the winner's posterior, the background and the threshold are one pass. Labels are those of
 `F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(0)`, the first maximum winning, but where two

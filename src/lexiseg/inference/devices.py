@@ -1,4 +1,4 @@
-"""Which device and which precision: "auto" takes the fastest that this machine really has."""
+"""Chooses device and precision; "auto" takes the fastest that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pictures to embeddings: whole or in windows, several at a time, in the fastest precision that holds their numbers."""
+"""Embeds pictures, whole or in windows, several at a time.
+
+The precision is the fastest that holds their numbers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells models apart, so that what one has embedded is not classified by another."""
+"""Tells models apart, so that each classifies its own embeddings."""
 
 from __future__ import annotations
 

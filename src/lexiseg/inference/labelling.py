@@ -1,4 +1,4 @@
-"""Labels embedded pictures in bounded memory: in bands of rows, whatever the way."""
+"""Labels embedded pictures in bounded memory, in bands of rows."""
 
 from __future__ import annotations
 

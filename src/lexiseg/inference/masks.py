@@ -1,4 +1,6 @@
-"""Sums masks times scores at full size, C x H x W of which never exists.
+"""Sums masks times scores at full size, in bounded memory.
+
+C x H x W numbers never exist.
 
 Linear masks are summed on their own grid, since upsampling the sums gives the same, and the sums decoded like logits.
 Masks that have to pass a sigmoid are upsampled first; without numba, all of them, a band of rows at a time. With it,

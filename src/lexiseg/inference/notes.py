@@ -1,4 +1,4 @@
-"""Writes what a user should know about the words of a result."""
+"""Writes what a user should know about a result's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The main job: a photograph and words in, a `Segmentation` out, whatever the size, the method and the machine.
+"""Does the main job: photograph and words in, `Segmentation` out.
+
+It does so whatever the size, the method and the machine.
 
     photograph -> resized -> windows -> embed_image -+
                                                      +-> classify -> refine -> decode -> Segmentation

@@ -1,4 +1,7 @@
-"""Answers one question, words and options, about any number of embedded pictures."""
+"""Answers one question about any number of embedded pictures.
+
+A question is words and options.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Photographs ready for the network: opened, decoded and resized, the next ones while the network works."""
+"""Prepares the next photographs while the network works.
+
+They are opened, decoded and resized.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saves a predictor's model as a folder, with the numbers that it was loaded with."""
+"""Saves a predictor's model in a folder, with weights as loaded."""
 
 from __future__ import annotations
 

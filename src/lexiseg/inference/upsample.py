@@ -1,4 +1,6 @@
-"""Upsamples bilinearly, a few rows at a time, so that no picture of C channels at full size ever exists.
+"""Upsamples bilinearly, a few rows at a time.
+
+A picture of C channels at full size never exists.
 
 The geometry is that of `F.interpolate(mode="bilinear", align_corners=False)`: pixel y of Y lies at
 (y + 1/2) h / Y - 1/2 on a grid of h. Outside the middles of the first and last cells values stay what they are there.

@@ -1,4 +1,4 @@
-"""Works through one list in several processes; answers come in the order of the list.
+"""Works through one list in several processes, answering in order.
 
 Each process starts anew (a fork would inherit locks and threads of torch), builds what it needs for itself, and takes
 the next item when it is ready for one, so that a slow photograph does not hold up the others. Torch's threads are

@@ -1,1 +1,1 @@
-"""Blocks that two methods share."""
+"""Holds blocks that two methods share."""

@@ -1,4 +1,4 @@
-"""Normalises RGB bytes for a network, with the statistics that its weights were trained with."""
+"""Normalises RGB bytes with the statistics of a network's weights."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Losses that two methods share."""
+"""Holds losses that two methods share."""

@@ -1,4 +1,7 @@
-"""The contrastive loss of images and their texts, which SimSeg, SegCLIP and S-Seg share with CLIP."""
+"""Computes the contrastive loss of images and their texts.
+
+SimSeg, SegCLIP and S-Seg share it with CLIP.
+"""
 
 from __future__ import annotations
 

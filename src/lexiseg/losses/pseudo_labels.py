@@ -1,4 +1,6 @@
-"""Fills in labels that are missing with what a teacher, or the student itself, sees there.
+"""Fills in missing labels with what a model sees there.
+
+The model is a teacher, or the student itself.
 
 Letters: B images, K channels of a result, N masks, H W pixels.
 """

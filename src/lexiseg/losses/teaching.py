@@ -1,4 +1,6 @@
-"""Teaches a student the labels that there are, and where there are none, those of a teacher or its own.
+"""Teaches a student the labels there are, and pseudo-labels elsewhere.
+
+The pseudo-labels are a teacher's, or the student's own.
 
 Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, section 3.4 (§: maskclip_plus.md).
 """

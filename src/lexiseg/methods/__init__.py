@@ -1,1 +1,1 @@
-"""One file per paper: its maths, from docstring to VARIANTS."""
+"""Holds each paper's maths in a file of its own."""

@@ -1,4 +1,6 @@
-"""MaskCLIP: the labels that are in CLIP already, read out at every place instead of once per image.
+"""Reads the labels that CLIP already has, at every place.
+
+CLIP reads them once per image; this is MaskCLIP.
 
 Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022.
 

@@ -1,4 +1,4 @@
-"""The embedded CLIP: a small one, trained on its own dense path. Not a paper's method but this project's.
+"""Trains the embedded CLIP, a small one, on its dense path.
 
 Contrastive training of both towers from scratch fails where there are few photographs: the text vectors start almost
 alike. So the places of the words are decided first, by a sentence encoder (see `data.meanings`), and stay. The image

@@ -1,4 +1,6 @@
-"""SimSeg: a vanilla CLIP segments once its training stops aligning everything with everything.
+"""Trains a vanilla CLIP that segments, by locality-driven alignment (SimSeg).
+
+A vanilla CLIP segments once its training stops aligning everything with everything.
 
 Yi, Cui, Wu, Yang, Yoshie and Lu, "A Simple Framework for Text-Supervised Semantic Segmentation", CVPR 2023.
 

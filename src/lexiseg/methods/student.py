@@ -1,4 +1,6 @@
-"""A student: an ordinary segmentation network that learns from what a teacher sees, and keeps the words.
+"""Segments with a network that learns from any teacher.
+
+It is an ordinary segmentation network, and keeps the words.
 
 MaskCLIP+ (Zhou, Loy and Dai, "Extract Free Dense Labels from CLIP", ECCV 2022, section 3.4) is a recipe of it, and so
 are other systems that train on pseudo-labels.

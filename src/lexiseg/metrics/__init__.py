@@ -1,1 +1,1 @@
-"""Numbers from label maps: one confusion matrix over the data set, and pure functions of it."""
+"""Computes scores from one confusion matrix over the data set."""

@@ -1,4 +1,6 @@
-"""How far a score would move with other images: percentile bootstrap over the images of a data set.
+"""Estimates how far a score would move with other images.
+
+It is a percentile bootstrap over the images of a data set.
 
 Images are drawn with replacement, as many as there are, and their tallies are summed before anything is divided, just
 as the score itself is made (Efron & Tibshirani 1993, chapters 13 and 16). Pixels of one image depend on each other, so

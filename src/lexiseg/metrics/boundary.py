@@ -1,4 +1,6 @@
-"""Boundary IoU (Cheng et al. 2021): IoU of the thin bands along the inside of the contours, where mIoU is blind.
+"""Computes boundary IoU, which sees contours where mIoU is blind.
+
+It is the IoU of the thin bands along the inside of the contours (Cheng et al. 2021).
 
 The band of a mask is the mask minus its erosion by d pixels, d a fraction of the image's diagonal. The borders of the
 image are contours. Bands are tallied per class and summed over the data set, like everything else here.

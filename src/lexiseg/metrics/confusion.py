@@ -1,4 +1,6 @@
-"""The confusion matrix over a data set: every score of this package is a function of it.
+"""Counts the confusion matrix over a data set.
+
+Every score of this package is a function of it.
 
     rows     the class of the ground truth, 0 to C - 1
     columns  the class predicted, 0 to C - 1, and in column C the pixels predicted to be none of the classes

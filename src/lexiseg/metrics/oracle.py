@@ -1,4 +1,6 @@
-"""How good masks without names could be: the ground truth names them, and what remains wrong is the masks' fault.
+"""Tells how good masks without names could be.
+
+The ground truth names them, and what remains wrong is the masks' fault.
 
 ZSSeg does this for proposals that overlap (Table 6), S-Seg for the parts of a pseudo-mask (Table 1). The label maps
 that come out are scored like any other.

@@ -1,4 +1,6 @@
-"""Scores as pure functions of the tallies of a confusion matrix: fractions 0-1, NaN where there is nothing to divide.
+"""Computes scores from the tallies of a confusion matrix.
+
+They are pure functions: fractions 0-1, NaN where there is nothing to divide.
 
 `tallies` are true positives, false positives and false negatives in pixels, [..., 3, C]; leading dimensions (bootstrap
 replicates, images) pass through. Which classes a mean leaves out is the one convention that changes numbers silently:

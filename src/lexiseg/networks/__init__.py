@@ -1,1 +1,1 @@
-"""Networks that end in a segmentation: students, backbones, heads."""
+"""Builds networks that segment: students, backbones, heads."""

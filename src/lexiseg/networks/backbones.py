@@ -1,4 +1,4 @@
-"""Backbones of a student that come from elsewhere: the towers of CLIP, and those of transformers by name.
+"""Builds backbones of a student from CLIP's and transformers' models.
 
 The `config` that a backbone is built from is kept beside the student's weights, so that a saved student needs neither
 the hub nor the folder it started from. Letters: B images, L cells, W channels of a tower, D embedding.

@@ -1,4 +1,6 @@
-"""The ResNet that DeepLab and PSPNet stand on, the strides of its last stages traded for dilation.
+"""Builds the dilated ResNet that DeepLab and PSPNet stand on.
+
+The strides of its last stages are traded for dilation.
 
 maskclip_plus.md §3.2. Names of the tensors as torchvision's and mmsegmentation's. Letters: B images, w width.
 """

@@ -1,4 +1,6 @@
-"""What turns a backbone's maps into one vector per place: the heads of DeepLab, PSPNet and FCN, and a pyramid.
+"""Turns a backbone's maps into one vector per place.
+
+There are the heads of DeepLab, PSPNet and FCN, and a pyramid.
 
 Each takes the maps of a backbone, finest first, and returns [B, D, h, w]; the classifier, here made of text, comes
 after it. `level` is the map whose resolution the result has; `reads` tells which maps matter: "all", the "first and

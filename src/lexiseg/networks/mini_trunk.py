@@ -1,4 +1,6 @@
-"""A trunk for two CPU cores: plain 3x3 convolutions where they are cheap, at strides 8, 16 and 32.
+"""Builds a trunk for two CPU cores.
+
+It has plain 3x3 convolutions where they are cheap, at strides 8, 16 and 32.
 
 Letters: B images.
 """

@@ -1,4 +1,6 @@
-"""The networks that a teacher trains: ordinary segmentation networks whose classifier is left to the words.
+"""Builds the networks that a teacher trains.
+
+They are ordinary segmentation networks whose classifier is left to the words.
 
 A student turns images into one raw vector per place; what compares these with text vectors is the method's. It is a
 backbone and a head: the paper's DeepLab (maskclip_plus.md §3.2), PSPNet, an FCN, a small network for CPUs, or

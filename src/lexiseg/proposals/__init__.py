@@ -1,1 +1,4 @@
-"""Masks without words: clusters, superpixels, regions. One file for each way to make them."""
+"""Makes masks without words: clusters, superpixels, regions.
+
+There is one file for each way to make them.
+"""

@@ -1,4 +1,4 @@
-"""Groups pixels of like colour into superpixels: SegCLIP's, and a picture's parts for anyone.
+"""Groups pixels of like colour into superpixels, as SegCLIP does.
 
 Felzenszwalb and Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004, as scikit-image has it.
 """

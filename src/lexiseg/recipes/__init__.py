@@ -1,1 +1,4 @@
-"""One file per trained system: RECIPE (paper scale), MINI (ours), TOY (test scale)."""
+"""Holds each trained system's numbers in a file of its own.
+
+They are RECIPE (paper scale), MINI (ours) and TOY (test scale).
+"""

@@ -1,4 +1,6 @@
-"""MaskCLIP+: a segmentation network of your own words, taught by a model that knows all words.
+"""Trains a network for your own words, taught by any model.
+
+This is MaskCLIP+: the teacher knows all words, the student is a segmentation network.
 
 RECIPE is the user's job: your words and a folder of photographs in, a small fast network out.
 

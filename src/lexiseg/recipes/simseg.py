@@ -1,4 +1,4 @@
-"""SimSeg: CLIP with locality-driven alignment, on CC3M and CC12M as its author trained it.
+"""Trains SimSeg, a CLIP with locality-driven alignment, on CC3M and CC12M.
 
 RECIPE has the settings that its author named when asked why the published configuration does not reproduce the paper;
 RELEASED is that configuration (simseg.md §2.4). MINI is the same idea on the miniature pairs, TOY on drawn scenes.

@@ -1,1 +1,1 @@
-"""Refiners: logits and image in, logits out."""
+"""Refines logits with the image they belong to."""

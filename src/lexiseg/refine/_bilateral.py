@@ -1,4 +1,4 @@
-"""The bilateral Gaussian sum of every pixel, in time linear in pixels instead of quadratic.
+"""Sums a bilateral Gaussian over all pixels in linear time.
 
     K(i, j) = exp(-1/2 [|position_i - position_j|^2 / sigma_space^2 + |colour_i - colour_j|^2 / sigma_colour^2])
 

@@ -1,4 +1,7 @@
-"""What every refiner shares: class logits on a grid to the posterior of a few classes at the image's size, and back."""
+"""Turns logits on a grid into a posterior, and back.
+
+The posterior has a few classes, at the image's size; every refiner shares this.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The fully connected CRF of Krähenbühl and Koltun (NIPS 2011), with the settings that SimSeg segments with.
+"""Refines by a fully connected CRF, with SimSeg's settings.
+
+The CRF is that of Krähenbühl and Koltun (NIPS 2011).
 
 Every pixel is tied to every other, strongly if it is near, more strongly if it is near and of the same colour. With
 P_l(i) the posterior of label l at pixel i, mean-field inference repeats (Algorithm 1 there, Potts compatibility)

@@ -1,4 +1,6 @@
-"""Pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020): a posterior flows between like pixels.
+"""Refines by letting posteriors flow between like pixels (PAMR).
+
+PAMR is pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020).
 
 With I the image and N(i) the 8 neighbours of pixel i at each of several distances,
 

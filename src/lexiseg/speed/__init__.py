@@ -1,1 +1,1 @@
-"""Measure speed and memory on the user's machine: `lexiseg bench`."""
+"""Measures speed and memory on the user's machine: `lexiseg bench`."""

@@ -1,4 +1,7 @@
-"""How time and memory are measured, by `lexiseg bench` and by every script in benchmarks/, whose README says why."""
+"""Measures time and memory of calls.
+
+`lexiseg bench` and every script in benchmarks/, whose README says why, measure this way.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The yardstick of speed: what one would write without lexiseg, with transformers and a few lines of torch."""
+"""Runs a plain transformers script, the yardstick of speed.
+
+It is what one would write without lexiseg, with a few lines of torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Models to measure the speed of: random weights of the right shape where a model's own are not on this machine."""
+"""Makes models of random weights, to measure the speed of.
+
+They have the right shape where a model's own weights are not on this machine.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The engine: recipe, trainer, checkpoints."""
+"""Trains recipes: trainer, stages, checkpoints."""

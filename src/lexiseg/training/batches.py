@@ -1,4 +1,4 @@
-"""Batches of any content: cut into pieces, moved to a device, named in the log."""
+"""Cuts batches of any content, moves them, and names their samples."""
 
 from __future__ import annotations
 

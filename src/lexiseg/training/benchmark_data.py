@@ -1,4 +1,7 @@
-"""BenchmarkData: the training split of a benchmark as what a recipe trains on, with all, some or none of its labels."""
+"""Describes a benchmark's training split as data for a recipe.
+
+The recipe may see all, some or none of its labels.
+"""
 
 from __future__ import annotations
 

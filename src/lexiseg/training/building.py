@@ -1,4 +1,4 @@
-"""From a recipe's names to the objective that is trained."""
+"""Builds the objective that is trained from a recipe's names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Checkpoints that survive a kill at any moment: a folder is complete under its final name, or does not exist.
+"""Writes checkpoints that survive a kill at any moment.
+
+A folder is complete under its final name, or does not exist.
 
     checkpoints/stage-1-step-000500/
         weights.safetensors    the objective's weights and buffers

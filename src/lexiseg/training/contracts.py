@@ -1,4 +1,7 @@
-"""States what the trainer asks of objectives, data and callbacks; they satisfy it by shape, without importing this."""
+"""States what the trainer asks of objectives, data and callbacks.
+
+They satisfy it by shape, without importing this.
+"""
 
 from __future__ import annotations
 

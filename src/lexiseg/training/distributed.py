@@ -1,4 +1,6 @@
-"""Many processes as if they were one: the accelerator, a gather with a gradient, and agreement on what happened.
+"""Runs many processes as if they were one.
+
+It holds the accelerator, a gather with a gradient, and agreement on what happened.
 
 Each process works on its own rows of the global batch. `gather` gives every process the embeddings of all rows, so
 that each computes the loss of the global batch; its backward pass adds up what all processes want of a row. DDP then

@@ -1,4 +1,7 @@
-"""Averaged weights (EMA): often better than the last ones, and then the result of a run."""
+"""Averages the weights of a run (EMA).
+
+The averaged weights are often better than the last ones, and then the result of a run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass through an objective, as the module that DDP or FSDP wraps."""
+"""Passes a batch through an objective, wrapped by DDP or FSDP."""
 
 from __future__ import annotations
 

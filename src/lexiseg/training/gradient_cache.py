@@ -1,4 +1,6 @@
-"""Contrastive batches larger than the memory: two passes give the gradient of the whole batch (Gao et al., GradCache).
+"""Trains contrastive batches larger than the memory, in two passes.
+
+The passes give the gradient of the whole batch (Gao et al., GradCache).
 
     1  embed every piece without a graph                          embeddings of the whole batch
     2  the loss of all of them, and its gradient in each embedding

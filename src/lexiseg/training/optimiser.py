@@ -1,4 +1,7 @@
-"""From rules on names to an optimiser, and the learning rate as a function of the step."""
+"""Makes an optimiser from rules on names, and its learning rate.
+
+The learning rate is a function of the step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The state of every random number generator a run may use: Python's, numpy's, torch's on the CPU and on each GPU."""
+"""Captures and restores every random number generator's state.
+
+Those are Python's, numpy's, and torch's on the CPU and on each GPU.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Holds everything that an experimenter edits about a run: a Recipe, or several stages of it."""
+"""Holds everything that an experimenter edits about a run.
+
+That is a Recipe, or several as stages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reports a run while it runs: a bar or plain lines, metrics.jsonl, TensorBoard."""
+"""Reports a run while it runs.
+
+It draws a bar or prints plain lines, and writes metrics.jsonl and TensorBoard files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT as a wish to stop, so that a run saves before it ends."""
+"""Turns SIGTERM and SIGINT into a wish to stop.
+
+A run then saves before it ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Names the stages of a run, and gives each what it needs of earlier ones.
+"""Names the stages of a run, and links them.
+
+Each is given what it needs of earlier ones.
 
 runs/a/first/model      what the stage called "first" trained; "@first" in a later stage's `weights` or `teacher`
 runs/a/guess/labels     what the `Labelling` called "guess" wrote; "@guess" in a later stage's `data.pseudo_labels`

@@ -1,4 +1,7 @@
-"""Trains a recipe, or several as stages, from wherever a run stands to a saved model."""
+"""Trains a recipe, or several as stages, to a saved model.
+
+It starts from wherever the run stands.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Trainer: one stage's model, optimiser and place in the data; it takes a step, and it saves and restores itself."""
+"""Trains one stage, step by step, and saves and restores itself.
+
+It holds the stage's model, optimiser and place in the data.
+"""
 
 from __future__ import annotations
 

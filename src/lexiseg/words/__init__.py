@@ -1,4 +1,6 @@
-"""Reads words as people write them, in text, lists and mappings, by one grammar.
+"""Reads words as people write them, by one grammar.
+
+They are texts, lists and mappings:
 
     "road, car, person|pedestrian"          commas between classes, bars between the words of one class
     "road; car", "road\\ncar", "1. road ..."  other separators, lines, numbers and bullets, where only one reading fits

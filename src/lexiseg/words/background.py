@@ -1,4 +1,4 @@
-"""Names everything else in a photograph: the words that `background="auto"` stands for.
+"""Names everything else in a photograph, for `background="auto"`.
 
 They are those of SCLIP (Wang et al., ECCV 2024) and its successors for VOC-21 and COCO-Object. A person who asks for a
 street does not want its pixels to go to "road", so a word gives way to the classes that are asked for, and to words

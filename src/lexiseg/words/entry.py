@@ -1,4 +1,4 @@
-"""One class as it was given, and the spelling of its words."""
+"""Holds one class as it was given, and spells its words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reads files of words: plain text, JSON, YAML and CSV, in any Unicode encoding that says which it is.
+"""Reads files of words: plain text, JSON, YAML and CSV.
+
+They may be in any Unicode encoding that says which it is.
 
     text    as `words` reads it: a class a line, or separated by commas
     JSON    a list or mapping, alone or under "classes", "names" (YOLO), "categories" (COCO) or "id2label"; what

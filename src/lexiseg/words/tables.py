@@ -1,4 +1,7 @@
-"""Reads classes in a table: CSV, or another separator, with a header or a single column."""
+"""Reads classes in a table, with a header or one column.
+
+The table is CSV, or has another separator.
+"""
 
 from __future__ import annotations
 

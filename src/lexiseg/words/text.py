@@ -1,4 +1,6 @@
-"""Reads classes in plain text: separated by commas, or a class a line, perhaps with numbers, bullets or names in front.
+"""Reads classes in plain text, by commas or by lines.
+
+Lines may begin with numbers, bullets or names.
 
 Only what can be read in one way is read. Numbers of a list are left out; numbers before a colon, comma or tab are ids.
 """

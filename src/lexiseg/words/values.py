@@ -1,4 +1,7 @@
-"""Reads classes in Python's values: texts, lists and mappings of names, words and ids."""
+"""Reads classes from Python's texts, lists and mappings.
+
+They hold names, words and ids.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The corruptions of ImageNet-C, and which of them to apply."""
+"""Corrupts photographs as ImageNet-C does, and names the corruptions."""

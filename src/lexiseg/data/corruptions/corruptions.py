@@ -1,4 +1,6 @@
-"""The 19 corruptions of ImageNet-C, 5 severities each, for photographs of any size (Hendrycks & Dietterich 2019).
+"""Offers the 19 corruptions of ImageNet-C in 5 severities.
+
+Hendrycks & Dietterich (2019) defined them; here they take photographs of any size.
 
 Kinds and parameters are the published ones, which are in pixels of the photograph as it was decoded: MaskCLIP's study
 (Table 1b, maskclip.md §2.11) corrupts before it resizes. The functions are this project's own

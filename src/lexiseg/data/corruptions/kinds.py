@@ -1,4 +1,6 @@
-"""What each corruption does to the pixels: RGB float32 0-1 [H, W, 3] in, the same out (not yet clipped).
+"""Computes what each corruption does to the pixels.
+
+Pictures are RGB float32 0-1 [H, W, 3], and so are the results, not yet clipped.
 
 Every function takes the picture, a random generator and the parameters that `corruptions.CORRUPTIONS` lists. Lengths
 are in pixels. Published description: Hendrycks & Dietterich 2019, section 3 and appendix B.

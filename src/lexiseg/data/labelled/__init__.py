@@ -1,1 +1,1 @@
-"""Photographs with label maps: layouts, samples, augmentation."""
+"""Reads photographs with label maps: layouts, samples, augmentation."""

@@ -1,4 +1,7 @@
-"""Releases whose label maps are in a JSON file: COCO panoptic, LVIS, and PASCAL in Detail (Pascal Context)."""
+"""Reads releases that keep their label maps in JSON files.
+
+They are COCO panoptic, LVIS, and PASCAL in Detail (Pascal Context).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Images with label maps as training samples: which labels the model may see, and how both are augmented together.
+"""Makes training samples of images with label maps.
+
+It decides which labels the model may see, and augments both together.
 
 Label maps of training batches are int64 [B, H, W]: class indices, UNLABELLED where there is something to be learned
 without a label, and the data set's ignore value (255, or 65535 above 255 classes) where nothing is.

@@ -1,4 +1,6 @@
-"""Photographs and label maps of one's own: `images/`, `masks/` and `classes.json`, as a folder or as flat tar shards.
+"""Reads photographs and label maps of one's own.
+
+They are `images/`, `masks/` and `classes.json` in a folder, or flat tar shards with a `classes.json`.
 
     classes.json    ["road", "car|automobile"]                          ids are places in the list, from 0
                     {"7": "road", "12": ["car", "automobile"]}          id -> name, or name and synonyms

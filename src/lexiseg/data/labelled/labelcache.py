@@ -1,4 +1,7 @@
-"""Slow label maps kept as 16-bit PNGs, so that polygons are drawn and panoptic pictures decoded once."""
+"""Keeps slow label maps as 16-bit PNGs.
+
+So polygons are drawn and panoptic pictures decoded once.
+"""
 
 from __future__ import annotations
 

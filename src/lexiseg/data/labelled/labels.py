@@ -1,4 +1,6 @@
-"""How releases store a label map: one small class for each way, all of them read as raw ids [H, W].
+"""Reads label maps as releases store them.
+
+There is one small class for each way; all give raw ids [H, W].
 
 A raw id is the number that the release uses; `samples.IdTable` turns it into the index of a class.
 """

@@ -1,4 +1,6 @@
-"""How an official download lies on disk: which photograph belongs to which label map, without converting anything.
+"""Describes how official downloads lie on disk.
+
+It tells which photograph belongs to which label map, without converting anything.
 
 A `Layout` lists a split as `Entry` pairs and reads none of them. Most releases are a `Pairs`: two folders whose files
 have the same name, and perhaps a file that lists the names. `official.py` has one value for each release;

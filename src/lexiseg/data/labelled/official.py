@@ -1,4 +1,6 @@
-"""Where the files of each official release lie once it is unpacked, and where to get it. Values only.
+"""Lists where an official release keeps its files, once unpacked.
+
+It also says where to get the release. The file holds values only.
 
 The first place of a part is the official one; the others are where people, mmsegmentation and detectron2 put it.
 """

@@ -1,4 +1,7 @@
-"""Stores the label maps that a model made: KEY.png for each picture, and labelling.json, which says how."""
+"""Stores the label maps that a model made.
+
+There is KEY.png for each picture, and labelling.json, which says how they were made.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One photograph with its label map, read when asked for: what every benchmark and data set hands out."""
+"""Reads one photograph with its label map when asked to.
+
+This is what every benchmark and data set hands out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Makes training samples of pictures with label maps, some of whose pixels are to be labelled by a model."""
+"""Makes training samples of pictures that are labelled in part.
+
+A model labels the other pixels.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The miniature data sets: small photographs, masks and concepts."""
+"""Makes the miniature data sets: small photographs, masks and concepts."""

@@ -1,4 +1,4 @@
-"""Canvases: squares put together from one to four pictures, in cells with straight or wavy borders."""
+"""Puts one to four pictures together in a square of cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the small CLIP learns from: pictures with concepts at their places, each beside sentences with a word in them.
+"""Makes the small CLIP's samples: concepts at their places, and sentences.
 
 A sample has, for a grid of patches of P pixels [h, w] and at most `MOST_CELLS` cells:
 

@@ -1,4 +1,4 @@
-"""What photographs can show, as concepts with several names, and which of them are related.
+"""Names what photographs can show, and says what is related.
 
 Related concepts (those that share a name, and coarser with finer ones) must not be each other's negatives: a photograph
 of a Chihuahua is not a mistake for "dog".

@@ -1,4 +1,4 @@
-"""Describes the miniature data sets in a recipe: pairs, and photographs with masks."""
+"""Describes the miniature data sets in recipes: pairs, photographs with masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label maps of the miniature set from official files, COCO train2017's and MSRC v2's, as samples for `masked`."""
+"""Reads the miniature set's label maps from official files."""
 
 from __future__ import annotations
 

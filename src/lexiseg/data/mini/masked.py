@@ -1,4 +1,4 @@
-"""Photographs with label maps, captions where there are some, and the rule which of them are held out.
+"""Reads photographs with label maps and captions, and holds some out.
 
 A sample is `000012.webp`, `000012.png` (class ids, 255 = ignore) and `000012.json` (`source`, `id`, `captions`) of a
 tar shard; `classes.json` beside the shards names the ids.

@@ -1,4 +1,4 @@
-"""Where words lie: vectors of a sentence encoder for concepts and English nouns, which a small text tower then learns.
+"""Places words where a sentence encoder does, for a text tower.
 
 The file that `prepare` writes holds, for C concepts and N words, as safetensors:
 

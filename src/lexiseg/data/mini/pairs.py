@@ -1,4 +1,4 @@
-"""The miniature pair set: real photographs with captions, small enough for two cores, the same for every system.
+"""Makes the miniature pair set of real photographs with captions.
 
 It stands on the photographs of a data root with the folders `photos-train` (sheets, see `sheets`) and `masks-train`
 (photographs with label maps, see `masked`). Its pairs, in order:

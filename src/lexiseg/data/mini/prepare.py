@@ -1,4 +1,4 @@
-"""Packs the miniature set from official downloads, in the form that `mini`, `masked` and `sheets` read.
+"""Packs the miniature set from official downloads.
 
     photos-train   tiny-imagenet (train), Caltech-101, PACS and Grocery Store, as sheets
     photos-val     tiny-imagenet (val), as sheets

@@ -1,4 +1,4 @@
-"""Writes what `sheets` reads: shards of sheets, each a picture of all photographs of a class beside its JSON."""
+"""Writes shards of sheets, which `sheets` reads."""
 
 from __future__ import annotations
 

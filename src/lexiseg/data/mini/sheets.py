@@ -1,4 +1,4 @@
-"""Sheets: all photographs of a class as tiles of one picture, with a JSON that says where each tile is.
+"""Reads sheets: all photographs of a class as one picture's tiles.
 
 One small photograph per tar member would cost more header than picture. A sheet `000012.webp` comes with `000012.json`:
 `names` (the class's name and others for it), `source`, `count`, `tiles` [[x, y, w, h], ...] and perhaps `boxes`

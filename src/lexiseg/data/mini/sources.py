@@ -1,4 +1,4 @@
-"""Where the photographs of the miniature set come from, and how each download lies on disk. Values only.
+"""Lists where the miniature set's photographs come from.
 
 Nothing of them ships with lexiseg: their owners give them out, each on terms of its own, most for research.
 """

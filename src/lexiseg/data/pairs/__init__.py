@@ -1,1 +1,1 @@
-"""Image-text pairs: readers, captions, packing."""
+"""Reads image-text pairs, prepares captions, packs shards."""

@@ -1,4 +1,7 @@
-"""What is done to a caption before a model reads it: cleaning, the nouns and verbs in it, prompts, SimSeg's noise."""
+"""Prepares captions before a model reads them.
+
+It cleans them, finds their nouns and verbs, puts words into prompts, and adds SimSeg's noise.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describes image-text pairs in a recipe, and what is done to their captions."""
+"""Describes image-text pairs and their captions in recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The English words that decide which words of a caption are nouns or verbs: closed classes and the common others.
+"""Lists English words that tell nouns and verbs in captions apart.
+
+The lists hold the closed classes and the most common other words.
 
 Lists, not a model: captions speak of few things in few ways, and a list needs no download. They were written for this
 project with captions of photographs in mind.

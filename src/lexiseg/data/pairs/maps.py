@@ -1,4 +1,7 @@
-"""Reads or computes maps that travel with the pictures of pairs: superpixels, pseudo-masks."""
+"""Reads or computes superpixels and pseudo-masks for pictures of pairs.
+
+They travel with the pictures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A folder or list of image-text pairs as tar shards with a manifest: `lexiseg data pack`.
+"""Packs image-text pairs as tar shards with a manifest.
+
+`lexiseg data pack` calls it on a folder or a list of pairs.
 
 Shard k holds the pairs [k * shard_size, (k + 1) * shard_size) of the source that can be read, in order, as
 `000000042.jpg` and `000000042.txt` (one caption) or `.json` (several). Nothing in a shard depends on time or on the

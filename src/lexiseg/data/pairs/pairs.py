@@ -1,4 +1,7 @@
-"""Image-text pairs: what a set of them is, and how a pair becomes a training sample."""
+"""Turns image-text pairs into training samples.
+
+It also says what a set of them is.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where image-text pairs lie: tar shards, folders, CSV and TSV lists, COCO captions, Hugging Face `datasets`."""
+"""Reads image-text pairs from wherever they are kept.
+
+That is tar shards, folders, CSV and TSV lists, COCO captions, or Hugging Face `datasets`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Picture files as RGB pixels: which formats are read, and what becomes of depth, bands and transparency."""
+"""Reads picture files as RGB pixels, whatever their depth and bands."""

@@ -1,4 +1,7 @@
-"""Turns a picture of any kind into RGB, and says which pixels are there and what had to be decided."""
+"""Turns a picture of any kind into RGB.
+
+It says which pixels are there and what had to be decided.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens picture files: the formats that lexiseg allows, and nothing read but the header."""
+"""Opens picture files of allowed formats, reading headers alone."""
 
 from __future__ import annotations
 

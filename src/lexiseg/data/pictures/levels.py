@@ -1,4 +1,6 @@
-"""Brings samples wider than 8 bits to 0-255 by a stated rule, and says what was done.
+"""Brings samples wider than 8 bits to 0-255 by rule.
+
+A note says what was done.
 
 Black is 0, and white is the first of these that fits:
 

@@ -1,4 +1,6 @@
-"""Chooses the bands of a TIFF that are seen as grey or RGB; none is taken for transparency unless the file says so.
+"""Chooses the bands of a TIFF that are its colours.
+
+They are seen as grey or RGB; none is taken for transparency unless the file says so.
 
 Pillow takes the fourth band of a file without the tag ExtraSamples for alpha, which in a satellite picture is often
 infrared, and refuses grey pictures of several bands. TIFF 6.0, section 18 (Associated Alpha Handling), has the tag.

@@ -1,4 +1,7 @@
-"""Reads the 16- and 32-bit samples of a picture, of which Pillow by itself keeps 8 bits where there are colours."""
+"""Reads 16- and 32-bit samples that Pillow would cut to 8.
+
+Pillow keeps 8 bits where there are colours.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files and shards as stored bytes, pixels and texts."""
+"""Stores files and shards as bytes, pixels and texts."""

@@ -1,4 +1,4 @@
-"""Pictures of a training set, where a broken one is a bad sample rather than the end."""
+"""Opens training pictures, counting a broken one as a bad sample."""
 
 from __future__ import annotations
 

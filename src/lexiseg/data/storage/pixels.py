@@ -1,4 +1,7 @@
-"""Decoded pictures end to end in one array: decoded once, in memory or in a file that processes share."""
+"""Keeps decoded pictures end to end in one array.
+
+Each is decoded once; the array is in memory or in a file that processes share.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tar shards in webdataset layout, read by position: which member lies where is listed once, then any can be read.
+"""Reads members of webdataset tar shards by position.
+
+Positions are listed once; then any member can be read.
 
 Members that share the path before the first dot of their name form one sample: `000012.jpg` and `000012.txt`.
 """

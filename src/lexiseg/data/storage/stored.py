@@ -1,4 +1,7 @@
-"""A file of a data set, on its own or inside a tar shard: both are read by the same call."""
+"""Reads files of a data set, alone or inside shards.
+
+Both are read by the same call.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Millions of short texts in one block of memory: a Python list of them would be copied into every worker."""
+"""Holds millions of short texts in one block of memory.
+
+A Python list of them would be copied into every worker.
+"""
 
 from __future__ import annotations
 

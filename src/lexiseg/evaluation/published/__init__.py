@@ -1,4 +1,6 @@
-"""What the authors of each method measured with: a file per method, named as it is. Values only.
+"""Lists what the authors of each method measured with.
+
+There is a file per method, named as it is, with values only.
 
 A file offers STUDIES, one for each protocol; where several measured a variant, the first is the usual one. Sections (§)
 are those of the pages in docs/papers. A setting that no paper and no code states is left to the method's default, and

@@ -1,4 +1,4 @@
-"""Holds the test pipelines that the authors of several methods share, as settings."""
+"""Holds the test pipelines that several methods' authors share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols of GroupViT."""
+"""Lists the protocols of GroupViT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Protocols of MaskCLIP: its authors', and that of the training-free methods after it."""
+"""Lists the protocols of MaskCLIP.
+
+They are its authors', and that of the training-free methods after it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols of S-Seg."""
+"""Lists the protocols of S-Seg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols of SegCLIP."""
+"""Lists the protocols of SegCLIP."""
 
 from __future__ import annotations
 

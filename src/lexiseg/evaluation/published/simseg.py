@@ -1,4 +1,4 @@
-"""Protocols of SimSeg."""
+"""Lists the protocols of SimSeg."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols of students, by the name of the system that taught them."""
+"""Lists the protocols of students, by the system that taught them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols of ZSSeg."""
+"""Lists the protocols of ZSSeg."""
 
 from __future__ import annotations
 
