@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,20 +15,33 @@ from lexiseg.cli.main import app, main
 
 
 def commands() -> list[list[str]]:
-    """Every command as words, those of groups included."""
+    """Every command as words, groups and those in them included; lexiseg itself is none."""
     root = typer.main.get_command(app)
-    found = []
+    found: list[list[str]] = [[]]
     for name, command in sorted(root.commands.items()):  # type: ignore[attr-defined]
-        inner = getattr(command, "commands", None)
-        found += [[name, one] for one in sorted(inner)] if inner else [[name]]
+        found += [[name], *([name, one] for one in sorted(getattr(command, "commands", {})))]
     return found
 
 
-@pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_every_help_ends_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines below "Examples:" in the help of a command."""
     assert main([*command, "--help"]) == 0
-    text = capsys.readouterr().out
-    assert f"lexiseg {' '.join(command)}" in text.rpartition("Examples:")[2]
+    return [line.strip() for line in capsys.readouterr().out.rpartition("Examples:")[2].splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: " ".join(command) or "lexiseg")
+def test_every_help_ends_with_examples_that_are_understood(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = examples(command, capsys)
+    assert any(line.startswith(" ".join(["lexiseg", *command])) for line in lines)
+    for line in lines:
+        current, words = typer.main.get_command(app), shlex.split(line.rpartition("-m lexiseg ")[2])
+        words = words[words[0] == "lexiseg" :]
+        while subcommands := getattr(current, "commands", {}):
+            assert words[0] in subcommands, line
+            current = subcommands[words.pop(0)]
+        current.make_context("lexiseg", words)  # exits or raises for an option that is unknown or lacks its value
 
 
 def test_bad_usage_exits_with_2_and_offers_the_nearest_command(capsys: pytest.CaptureFixture[str]) -> None:

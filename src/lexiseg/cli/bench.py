@@ -31,14 +31,20 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     model: Annotated[
-        str, typer.Argument(metavar="[MODEL]", help="A model or a saved folder.", show_default=True)
+        str, typer.Argument(metavar="MODEL", help="A model or a saved folder.", show_default=True)
     ] = common.DEFAULT_MODEL,
     size: Annotated[int, typer.Option("--size", help="Side of the photograph in pixels.")] = 512,
-    classes: Annotated[str, typer.Option("--classes", help="How many classes to name, with commas.")] = "21,171,847",
-    images: Annotated[int, typer.Option("--images", help="Timed jobs of each kind.")] = 5,
-    threads: Annotated[int | None, typer.Option("--threads", help="Of torch.  [default: one per core]")] = None,
-    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory, in new processes.")] = True,
-    profile: Annotated[bool, typer.Option("--profile", help="Also print torch's operators in one job.")] = False,
+    classes: Annotated[
+        str, typer.Option("--classes", help="Numbers of classes to ask for, with commas.")
+    ] = "21,171,847",
+    images: Annotated[int, typer.Option("--images", help="How often each job is timed.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads for torch.  [default: one per core]")
+    ] = None,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory too, in new processes.")] = True,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also print which operators of torch take the time of one job.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the numbers to this JSON file.")] = None,
     weights: common.Weights = None,
     preset: common.Preset = None,
@@ -47,7 +53,9 @@ def bench(
     dtype: common.Dtype = "auto",
     json: common.Json = False,
 ) -> None:
-    """Measure the main job stage by stage, beside transformers with F.interpolate and argmax.
+    """Measure the speed of the main job, stage by stage.
+
+    Beside it stands the same job with transformers, F.interpolate and argmax.
 
     Nothing is downloaded: a model whose weights are not here is measured with random ones.
     """

@@ -52,27 +52,28 @@ FEWEST_MEGAPIXELS, MOST_MEGAPIXELS = 0.001, 100_000
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 Weights = Annotated[
-    str | None, typer.Option("--weights", help="Hub id, folder or file to use in place of the model's own weights.")
+    str | None, typer.Option("--weights", help="Weights in place of the model's own: a hub id, folder or file.")
 ]
-Preset = Annotated[str | None, typer.Option("--preset", help="paper, released or lexiseg: whose settings to use.")]
+Preset = Annotated[str | None, typer.Option("--preset", help="Whose settings to use: paper, released or lexiseg.")]
 Prompts = Annotated[
     str | None,
     typer.Option(
         "--prompts",
-        help="single, imagenet80, maskclip85, vild14, a file of sentences with {}, or learned prompts.",
+        help="Sentences around each word: single, imagenet80, maskclip85, vild14, or a file of sentences with {}, or "
+        "of learned prompts.",
     ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the method; repeat for more."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the model by its name; repeat for more."),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, fp32, bf16 or fp16.")]
+Device = Annotated[str, typer.Option("--device", help="Where to compute: auto, cpu, cuda, cuda:1 ...")]
+Dtype = Annotated[str, typer.Option("--dtype", help="Precision: auto, fp32, bf16 or fp16.")]
 Background = Annotated[
     str | None,
     typer.Option(
         "--background",
-        help='Words for everything else ("sky, wall"), whose pixels stay unlabelled; auto for a published list.',
+        help='Words for everything else, whose pixels stay unlabelled: "sky, wall", or auto for a published list.',
     ),
 ]
 Refine = Annotated[str | None, typer.Option("--refine", help="Sharpen the borders with a refiner: crf or pamr.")]
@@ -86,7 +87,9 @@ def _megapixels(value: float) -> float:
 
 MaxMegapixels = Annotated[
     float,
-    typer.Option("--max-megapixels", help="Refuse larger photographs before decoding them.", callback=_megapixels),
+    typer.Option(
+        "--max-megapixels", help="Refuse photographs with more pixels, without decoding them.", callback=_megapixels
+    ),
 ]
 
 

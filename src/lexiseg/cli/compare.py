@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("compare", epilog=common.examples("lexiseg compare a.json b.json"))(compare)
+    app.command(
+        "compare", epilog=common.examples("lexiseg compare a.json b.json", "lexiseg compare a.json b.json --json")
+    )(compare)
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A.json", help="Written by `lexiseg evaluate`.")],
-    second: Annotated[Path, typer.Argument(metavar="B.json", help="Another one.")],
+    first: Annotated[Path, typer.Argument(metavar="A.json", help="A result of `lexiseg evaluate`.")],
+    second: Annotated[Path, typer.Argument(metavar="B.json", help="The result to compare it with.")],
     json: common.Json = False,
 ) -> None:
-    """Tell which settings of two evaluations differ before which number is higher."""
+    """Compare two evaluations: settings first, then scores."""
     from lexiseg.evaluation.compare import compare as compare_results
     from lexiseg.evaluation.result import Result
 

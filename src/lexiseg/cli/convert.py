@@ -26,15 +26,18 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint, as its authors published it.")],
-    to: Annotated[str, typer.Option("--to", metavar="METHOD/VARIANT", help="The model that it belongs to.")],
-    out: Annotated[Path, typer.Option("--out", help="The folder to write; it must not exist, or be empty.")],
+    to: Annotated[str, typer.Option("--to", metavar="METHOD/VARIANT", help="The model that the checkpoint is for.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write, new or empty.")],
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read a pickled file, where you trust its source.")
+        bool, typer.Option("--allow-pickle", help="Read a pickled file; only if you trust its source.")
     ] = False,
     set_: common.Settings = None,
     json: common.Json = False,
 ) -> None:
-    """Turn a published checkpoint into a folder of safetensors, tokenizer and settings."""
+    """Turn a published checkpoint into a folder.
+
+    The folder holds safetensors, tokenizer and settings, and every command takes it as a model.
+    """
     from lexiseg import catalog
 
     files.local(file, WeightsError)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Check, pack and prepare data.")
+    epilog = common.examples(
+        "lexiseg data check voc21 --data ~/datasets",
+        "lexiseg data pack photos/ shards/",
+        "lexiseg data prepare mini",
+    )
+    group = typer.Typer(no_args_is_help=True, epilog=epilog, help="Check, pack and prepare data.")
     group.command(
         "check",
         epilog=common.examples(
@@ -42,15 +47,20 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
-    data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder that the data lie below.")],
+    benchmark: Annotated[
+        str, typer.Argument(metavar="BENCHMARK", help="Whose data to check; `lexiseg list benchmarks` names them.")
+    ],
+    data: Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder with the data of the benchmark.")],
     split: Annotated[
-        str | None, typer.Option("--split", help="Which split.  [default: the one that is scored]")
+        str | None, typer.Option("--split", help="Split of the data.  [default: the one that is scored]")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Only look for the files; open none of them.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Only look whether the files exist.")] = False,
     json: common.Json = False,
 ) -> None:
-    """Say what of a benchmark's data is there, what it holds, and what is wrong; exits with 1 if it cannot be used."""
+    """Check the data of a benchmark.
+
+    Says what is there, what it holds and what is wrong. The exit code is 1 if the data cannot be used.
+    """
     from lexiseg.benchmarks._check import check as look
 
     with bar(f"reading {benchmark}") as progress:
@@ -66,25 +76,34 @@ def check(
 def pack(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="Pictures with captions beside them, a list, or COCO captions."),
+        typer.Argument(
+            metavar="SOURCE", help="Folder of pictures with captions beside them, a CSV or TSV list, or COCO captions."
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the shards.")],
-    images: Annotated[
-        Path | None, typer.Option("--images", help="Folder that the names in SOURCE are relative to.")
+    images: Annotated[Path | None, typer.Option("--images", help="Folder with the pictures that SOURCE names.")] = None,
+    image_column: Annotated[
+        str | None, typer.Option("--image-column", help="Column with the pictures' names, in a list.")
     ] = None,
-    image_column: Annotated[str | None, typer.Option("--image-column", help="Column of the pictures' names.")] = None,
-    caption_column: Annotated[str | None, typer.Option("--caption-column", help="Column of the captions.")] = None,
+    caption_column: Annotated[
+        str | None, typer.Option("--caption-column", help="Column with the captions, in a list.")
+    ] = None,
     shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="Pairs in a shard.")] = 10_000,
     short_side: Annotated[
-        int | None, typer.Option("--short-side", min=1, help="Make larger pictures this small, in pixels.")
+        int | None,
+        typer.Option("--short-side", min=1, help="Shrink larger pictures to a short side of this many pixels."),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that read pictures.")] = 2,
     max_bad_fraction: Annotated[
-        float, typer.Option("--max-bad-fraction", min=0, max=1, help="Stop when more pairs than this are unusable.")
+        float,
+        typer.Option("--max-bad-fraction", min=0, max=1, help="Stop if a larger fraction of the pairs cannot be used."),
     ] = 0.05,
     json: common.Json = False,
 ) -> None:
-    """Write photographs with captions as tar shards with a manifest; goes on where it was interrupted."""
+    """Pack photographs with captions as tar shards.
+
+    A manifest lists the shards. A run that was interrupted goes on with the same command.
+    """
     from lexiseg.data.pairs.pack import pack as pack_pairs
 
     with bar("packing") as progress:
@@ -101,17 +120,24 @@ def pack(
 
 
 def prepare(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="mini: what the embedded model learns from.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What to prepare; mini, which the embedded model learns from.")
+    ],
     root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder for the packed data.")] = Path("data"),
     from_: Annotated[
-        list[Path] | None, typer.Option("--from", help="Folder that downloads were unpacked in; repeat for more.")
+        list[Path] | None,
+        typer.Option("--from", metavar="DIR", help="Folder in which downloads were unpacked; repeat for more."),
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Sources to take; repeat or separate by commas.  [default: all]")
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="Sources to take; repeat or separate by commas.  [default: all]"),
     ] = None,
     json: common.Json = False,
 ) -> None:
-    """Pack official downloads the way a recipe reads them; without --from say which, whose and on what terms."""
+    """Pack official downloads for a recipe.
+
+    Without --from it says which downloads are needed, whose they are and on what terms.
+    """
     from lexiseg.data.mini.prepare import prepare_mini
     from lexiseg.data.mini.sources import SOURCES
     from lexiseg.errors import UnknownName

@@ -43,7 +43,10 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(json: common.Json = False) -> None:
-    """Check this installation and this machine; exit with 1 if something must be changed."""
+    """Check this installation and this machine.
+
+    The exit code is 1 if something must be changed.
+    """
     findings = list(examine())
     if json:
         common.print_json({"findings": [asdict(finding) for finding in findings]})

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Models or saved folders.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="One or more models or saved folders.")],
     on: options.On,
     data: options.Data,
     protocol: options.Protocol = None,
@@ -41,37 +41,47 @@ def evaluate(
     limit: options.Limit = None,
     corrupt: Annotated[
         str | None,
-        typer.Option("--corrupt", help="Corruptions and severities: gaussian_noise:3, all:1,5, maskclip:5 ..."),
+        typer.Option(
+            "--corrupt", help="Corrupt the images first: gaussian_noise:3, all:1,5, maskclip:5 ... (severities 1-5)."
+        ),
     ] = None,
-    bgr: Annotated[bool, typer.Option("--bgr", help="Corrupt with channels reversed, as MaskCLIP's code did.")] = False,
+    bgr: Annotated[
+        bool, typer.Option("--bgr", help="Corrupt with red and blue exchanged, as MaskCLIP's code did.")
+    ] = False,
     own_words: Annotated[
-        bool, typer.Option("--own-words", help="Also ask each image about the classes in it alone.")
+        bool, typer.Option("--own-words", help="Also measure with each image's own classes alone.")
     ] = False,
     all_classes: Annotated[
-        bool, typer.Option("--all-classes", help="Ask for classes that do not occur in the split, too.")
+        bool, typer.Option("--all-classes", help="Also ask for classes that do not occur in the split.")
     ] = False,
     boundary: Annotated[bool, typer.Option("--boundary", help="Also measure boundary IoU.")] = False,
     wording: options.Wording = None,
     background: options.Background = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0, max=1, help="Leave pixels unlabelled below this posterior.")
+        float | None,
+        typer.Option("--threshold", min=0, max=1, help="Leave pixels unlabelled whose best posterior is lower, 0-1."),
     ] = None,
     option: options.Option = None,
     allow_skipped: options.AllowSkipped = False,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the results, or for a single one a file that ends with .json.")
+        Path, typer.Option("--out", help="Folder for the results; for a single result also a file, NAME.json.")
     ] = Path("lexiseg-results"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again; replace what is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a measurement that was interrupted.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Measure again, and replace results that exist.")
+    ] = False,
     weights: common.Weights = None,
     preset: common.Preset = None,
     set_: common.Settings = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in one forward.")] = 1,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images that pass the network together.")] = 1,
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
     json: common.Json = False,
 ) -> None:
-    """Measure models on benchmarks: mIoU and more, with intervals, baselines and all settings."""
+    """Measure models on benchmarks.
+
+    The result is mIoU and more, with intervals, baselines and all settings.
+    """
     from lexiseg.data.corruptions import corruptions
     from lexiseg.evaluation.counting import Counting
     from lexiseg.evaluation.setup import Model, Setup

@@ -19,10 +19,12 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, benchmarks, proposals or prompts.")] = "models",
+    what: Annotated[
+        str, typer.Argument(metavar="SHELF", help="models, recipes, benchmarks, proposals or prompts.")
+    ] = "models",
     json: common.Json = False,
 ) -> None:
-    """List the models, recipes, benchmarks, proposers or prompts, a line each."""
+    """List models, recipes, benchmarks, proposers or prompts."""
     found = _entries(what)
     if json:
         common.print_json({what: found})

@@ -17,26 +17,33 @@ if TYPE_CHECKING:
 
 On = Annotated[
     list[str],
-    typer.Option("--on", metavar="BENCHMARK", help="`lexiseg list benchmarks`; repeat or separate by commas."),
+    typer.Option(
+        "--on",
+        metavar="BENCHMARK",
+        help="What to measure on; several with commas. `lexiseg list benchmarks` names them.",
+    ),
 ]
-Data = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder that the data lie below.")]
+Data = Annotated[Path, typer.Option("--data", metavar="ROOT", help="Folder with the data of the benchmarks.")]
 Protocol = Annotated[
     str | None,
-    typer.Option("--protocol", help="released, paper, lexiseg ...: whose settings.  [default: the method's own]"),
+    typer.Option("--protocol", help="Whose way to measure: released, paper, lexiseg ...  [default: the method's own]"),
 ]
-Split = Annotated[str | None, typer.Option("--split", help="Which split.  [default: the one that is reported]")]
+Split = Annotated[str | None, typer.Option("--split", help="Split of the data.  [default: the one that papers report]")]
 Wording = Annotated[
-    str | None, typer.Option("--wording", help='How classes are called; "names" for each name without synonyms.')
+    str | None, typer.Option("--wording", help='Whose words to use for the classes; "names" takes the bare names.')
 ]
 Option = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A choice of the benchmark; repeat for more.")
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="Choose among what the benchmark offers; repeat for more."),
 ]
 Background = Annotated[
     str | None,
-    typer.Option("--background", help="Words for everything else, or the name of a list, where it is scored."),
+    typer.Option("--background", help="Words for everything else, or the name of a list, if the benchmark scores it."),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Look at this many images, spread over the split.")]
-AllowSkipped = Annotated[bool, typer.Option("--allow-skipped", help="Leave out images that cannot be read.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Measure on this many images only, spread over the split.")
+]
+AllowSkipped = Annotated[bool, typer.Option("--allow-skipped", help="Leave out images that cannot be read, and go on.")]
 
 
 def split_names(on: Sequence[str]) -> list[str]:

@@ -22,25 +22,33 @@ def register(app: typer.Typer) -> None:
 
 def oracle(
     masks: Annotated[
-        str, typer.Argument(metavar="MASKS", help="Folder with KEY.png or KEY.npz, a proposer, or a mask model.")
+        str,
+        typer.Argument(
+            metavar="MASKS",
+            help="Folder with a KEY.png or KEY.npz for each image, a proposer, or a model that makes masks.",
+        ),
     ],
-    on: Annotated[str, typer.Option("--on", metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="BENCHMARK", help="What to measure on; `lexiseg list benchmarks` names them.")
+    ],
     data: options.Data,
-    assign: Annotated[str, typer.Option("--assign", help="hard (the largest overlap) or soft (by IoU).")] = "hard",
+    assign: Annotated[
+        str, typer.Option("--assign", help="How a mask gets its class: hard (the largest overlap) or soft (by IoU).")
+    ] = "hard",
     split: options.Split = None,
     limit: options.Limit = None,
     option: options.Option = None,
     boundary: Annotated[bool, typer.Option("--boundary", help="Also measure boundary IoU.")] = False,
     allow_skipped: options.AllowSkipped = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result to this JSON file.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished result.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a measurement that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result that exists.")] = False,
     set_: common.Settings = None,
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
     json: common.Json = False,
 ) -> None:
-    """Score masks that are named by the ground truth."""
+    """Score masks without words, each named by the ground truth."""
     from lexiseg.evaluation.counting import Counting, Keep
     from lexiseg.evaluation.oracle import oracle as run_oracle
     from lexiseg.evaluation.setup import Model, Setup

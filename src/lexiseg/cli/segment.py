@@ -66,50 +66,74 @@ def register(app: typer.Typer) -> None:
 
 
 def segment(
-    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Files, folders or globs.")],
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO", help="Photographs, folders of them, or patterns such as photos/*.jpg."),
+    ],
     words: Annotated[
         str | None,
-        typer.Option("--words", help='Classes after commas, synonyms after bars: "road, person|pedestrian".'),
+        typer.Option(
+            "--words", help='Your classes, separated by commas, and synonyms by bars: "road, person|pedestrian".'
+        ),
     ] = None,
     words_file: Annotated[
-        Path | None, typer.Option("--words-file", help="Text (a class a line, or with commas), JSON, YAML or CSV.")
+        Path | None,
+        typer.Option(
+            "--words-file", help="File with your classes: text (a class a line, or commas), JSON, YAML or CSV."
+        ),
     ] = None,
     background: common.Background = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Model or folder; repeat to compare.  [default: maskclip/mini]")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Model or saved folder; repeat to compare several.  [default: maskclip/mini]",
+        ),
     ] = None,
     weights: common.Weights = None,
     preset: common.Preset = None,
     prompts: common.Prompts = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for the results.  [default: labelled, or labelled-2 ... where it is taken]"),
+        typer.Option("--out", help="Folder for the results.  [default: labelled, or labelled-2 ... if that exists]"),
     ] = None,
     set_: common.Settings = None,
     format_: Annotated[
-        list[Format] | None, typer.Option("--format", help="What to write; repeat for more.  [default: png, overlay]")
+        list[Format] | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(Format),
+            help="What to write for each photograph; repeat for more.  [default: png, overlay]",
+        ),
     ] = None,
-    window: Annotated[int | None, typer.Option("--window", help="Slide a window of this many pixels.")] = None,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", help="Look through a window of this many pixels that slides over the photograph."),
+    ] = None,
     short_side: Annotated[
-        int | None, typer.Option("--short-side", help="Pixels of the short side for the model.")
+        int | None,
+        typer.Option("--short-side", help="Resize the photograph for the model to a short side of this many pixels."),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", min=0, max=1, help="Leave pixels unlabelled below this posterior, 0-1."),
+        typer.Option("--threshold", min=0, max=1, help="Leave pixels unlabelled whose best posterior is lower, 0-1."),
     ] = None,
     refine: common.Refine = None,
     device: common.Device = "auto",
     dtype: common.Dtype = "auto",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Photographs in one forward.")] = 1,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Photographs that pass the network together.")
+    ] = 1,
     processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Processes that share the photographs, and the cores.")
+        int, typer.Option("--processes", min=1, help="Processes that share the photographs and the cores.")
     ] = 1,
     max_megapixels: common.MaxMegapixels = 100,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite/--skip-existing",
-            help="Make results anew that exist, or keep those that were made in the same way.",
+            help="Make existing results again, or keep those that were made in the same way.",
         ),
     ] = False,
     json: common.Json = False,

@@ -28,11 +28,17 @@ def register(app: typer.Typer) -> None:
 
 def sweep(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model or a saved folder.")],
-    on: Annotated[str, typer.Option("--on", metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
+    on: Annotated[
+        str, typer.Option("--on", metavar="BENCHMARK", help="What to measure on; `lexiseg list benchmarks` names them.")
+    ],
     data: options.Data,
     set_: Annotated[
         list[str],
-        typer.Option("--set", metavar="KEY=VALUES", help="a,b,c or start:stop:step; repeat, and all are combined."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUES",
+            help="Values of a setting: KEY=a,b,c or KEY=start:stop:step; repeat to combine settings.",
+        ),
     ],
     protocol: options.Protocol = None,
     split: options.Split = None,
@@ -48,7 +54,7 @@ def sweep(
     dtype: common.Dtype = "auto",
     json: common.Json = False,
 ) -> None:
-    """Measure every combination of some settings."""
+    """Measure a model with every combination of some settings."""
     from lexiseg.evaluation.counting import Counting
     from lexiseg.evaluation.setup import Model, Setup
     from lexiseg.evaluation.sweep import sweep as run_sweep

@@ -33,20 +33,30 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe; `lexiseg list recipes` names them.")],
-    mini: Annotated[bool, typer.Option("--mini", help="The version that runs on this project's photographs.")] = False,
-    toy: Annotated[bool, typer.Option("--toy", help="The version that runs in seconds on drawn scenes.")] = False,
-    set_: common.Settings = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Where the recipe's data are.")] = None,
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="What to train; `lexiseg list recipes` names them.")],
+    mini: Annotated[bool, typer.Option("--mini", help="Take the version for this project's photographs.")] = False,
+    toy: Annotated[bool, typer.Option("--toy", help="Take the version that runs in seconds, on drawn scenes.")] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of the recipe, such as optimiser.rate=1e-4; repeat for more.",
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder or list with the recipe's data.")] = None,
     benchmark_data: Annotated[
-        Path | None, typer.Option("--benchmark-data", help="Where the recipe's benchmarks are, to measure on the way.")
+        Path | None,
+        typer.Option("--benchmark-data", help="Folder with the recipe's benchmarks, to measure while training."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the run.  [default: runs/RECIPE]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in --out.")] = False,
     allow_changes: Annotated[
         bool, typer.Option("--allow-changes", help="Resume although the recipe has changed.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and say what it would cost.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, and say what training would cost.")
+    ] = False,
     json: common.Json = False,
 ) -> None:
     """Train a model from a recipe; an interrupted run can be resumed."""
