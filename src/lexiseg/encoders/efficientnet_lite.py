@@ -93,6 +93,9 @@ class Trunk(nn.Module):
                 channels = shape.wide(width)
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(stages)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # so that random weights pass something on, without batch norm
+                nn.init.kaiming_normal_(module.weight)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
