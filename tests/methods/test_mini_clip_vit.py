@@ -14,7 +14,7 @@ from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, normalise
 from lexiseg.methods import maskclip, mini_clip
-from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Training, choose, relight
+from lexiseg.methods.mini_clip_vit import VARIANTS, Config, Objective, Training, choose, relight
 from lexiseg.segmenter import Inference, Variant
 
 BARE = Prompts(("{}",))
@@ -315,7 +315,7 @@ def test_transformers_loads_what_is_saved_and_sees_the_same(tmp_path):
     from PIL import Image
     from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-    catalog.save(tiny().half(), tmp_path, method="mini_clip", inference=VARIANTS["tiny"].inference)
+    catalog.save(tiny().half(), tmp_path, method="mini_clip_vit", inference=VARIANTS["tiny"].inference)
     model, tokenizer = CLIPModel.from_pretrained(tmp_path).float().eval(), AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer.eos_token_id == max(tokenizer.get_vocab().values())
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)

@@ -18,7 +18,7 @@ from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.methods.mini_clip import Training, WordTraining
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
-__all__ = ["MINI", "RECIPE", "TOY", "WORDS", "WORDS_ONLY"]
+__all__ = ["MASKS", "MINI", "RECIPE", "TOY", "WORDS", "WORDS_ONLY"]
 
 _ROOT, _PLACES = "data", "tools/training/places.safetensors"
 _ADAMW = Optimiser(rate=2e-3, weight_decay=0.05, betas=(0.9, 0.98))
@@ -40,7 +40,7 @@ WORDS_ONLY = Recipe(
     checkpoint_every=200,
     log_every=50,
 )
-_MASKS = replace(
+MASKS = replace(
     WORDS_ONLY,
     name="masks",
     objective=Training(words=_PLACES, trunk="lite2"),
@@ -50,7 +50,7 @@ _MASKS = replace(
     optimiser=_ADAMW,
     ema=0.998,
 )
-MINI = (WORDS_ONLY, _MASKS)
+MINI = (WORDS_ONLY, MASKS)
 RECIPE = MINI
 
 WORDS = Recipe(

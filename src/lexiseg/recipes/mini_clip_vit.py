@@ -3,8 +3,8 @@
 MINI goes on from the embedded model, WORDS teaches sentences to the text tower alone, RECIPE starts from random ones.
 Where the words lie was decided once, by `lexiseg.data.mini.meanings.prepare`, and is kept in `tools/training`.
 
-    lexiseg train mini_clip --mini --data ROOT --set data.cache=CACHE --out runs/mini
-    lexiseg train mini_clip/words --set weights=runs/mini/model
+    lexiseg train mini_clip_vit --mini --data ROOT --set data.cache=CACHE --out runs/mini
+    lexiseg train mini_clip_vit/words --set weights=runs/mini/model
 
 Both towers learn the same fixed places, so the two may also run side by side and be put together afterwards. Then
 `tools/familiar_words.py` lists the words that the model knows, and `tools/model_card.py` measures and shows it.
@@ -23,7 +23,7 @@ from lexiseg.data.mini.concept_images import CanvasConcepts, PhotographConcepts,
 from lexiseg.data.mini.pairs import Mini
 from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
-from lexiseg.methods.mini_clip import Config, Training
+from lexiseg.methods.mini_clip_vit import Config, Training
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
 __all__ = ["MINI", "RECIPE", "RESNET", "TOY", "WORDS"]
@@ -33,7 +33,7 @@ _ADAMW = Optimiser(weight_decay=0.05, betas=(0.9, 0.98))
 _MUON = replace(_ADAMW, name="muon")  # fewer steps than AdamW for the same loss (docs/log.md)
 
 _PHOTOGRAPHS = Recipe(
-    model="mini_clip/mini",
+    model="mini_clip_vit/mini",
     config=Config("base"),
     objective=Training(words=_PLACES, keep=0.5),
     data=PhotographConcepts(_ROOT, _PLACES, workers=Workers(1)),
@@ -82,7 +82,7 @@ WORDS = replace(
 _FROZEN_TEXT = Group(("segmenter.clip.text*",), frozen=True)
 _RESNET_PHOTOGRAPHS = replace(
     _PHOTOGRAPHS,
-    model="mini_clip/resnet",
+    model="mini_clip_vit/resnet",
     from_scratch=True,
     config=Config("base-rn", text_tower="asset:mini-clip"),
     objective=Training(words=_PLACES, keep=0.25, text=0.0),
@@ -120,7 +120,7 @@ RECIPE = (
 MINI = (_CANVASES, _LARGER)
 
 TOY = Recipe(
-    model="mini_clip/tiny",
+    model="mini_clip_vit/tiny",
     objective=Training(concepts=len(class_names()), keep=0.5),
     data=SceneConcepts(Scenes(count=64, size=32)),
     steps=60,
