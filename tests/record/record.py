@@ -46,17 +46,29 @@ class Case:
         told = [f"{key}={value}" for key, value in self.changes.items()]
         told += [f"background={self.background}"] * (self.background is not None)
         told += [f"threshold={self.threshold}"] * (self.threshold is not None)
-        return " ".join([self.model.replace("student/", "maskclip_plus/"), *told])  # the record has the older name
+        model = self.model
+        for now, then in RENAMED.items():
+            model = then if model == now else model
+        return " ".join([model, *told])
 
+
+# the record has the older names
+RENAMED = {
+    "maskclip/mini-vit": "maskclip/mini",
+    "mini_clip_vit/mini": "mini_clip/mini",
+    "mini_clip_vit/tiny": "mini_clip/tiny",
+    "student/mini": "maskclip_plus/mini",
+    "student/tiny": "maskclip_plus/tiny",
+}
 
 MODELS = (
-    "maskclip/mini",
+    "maskclip/mini-vit",
     "maskclip/tiny",
     "maskclip/tiny-rn",
     "student/mini",
     "student/tiny",
-    "mini_clip/mini",
-    "mini_clip/tiny",
+    "mini_clip_vit/mini",
+    "mini_clip_vit/tiny",
     "simseg/mini",
     "simseg/tiny",
     "simseg/tiny-clip",
@@ -65,13 +77,13 @@ MODELS = (
 CASES = (
     *(Case(model) for model in MODELS),
     *(Case(model, background="floor, hand") for model in MODELS if not model.startswith("simseg/tiny")),
-    Case("maskclip/mini", threshold=0.4),
-    Case("maskclip/mini", {"key_smoothing": True}),
-    Case("maskclip/mini", {"prompt_denoising": True, "prompt_denoising_threshold": 0.2}),
-    Case("maskclip/mini", {"last_block": "attention"}),
-    Case("maskclip/mini", {"long_side": None, "window": 96, "stride": 48}),
-    Case("maskclip/mini", {"long_side": None, "window": 96, "stride": 48, "blend": "logits"}),
-    Case("maskclip/mini", {"refine": "pamr"}),
+    Case("maskclip/mini-vit", threshold=0.4),
+    Case("maskclip/mini-vit", {"key_smoothing": True}),
+    Case("maskclip/mini-vit", {"prompt_denoising": True, "prompt_denoising_threshold": 0.2}),
+    Case("maskclip/mini-vit", {"last_block": "attention"}),
+    Case("maskclip/mini-vit", {"long_side": None, "window": 96, "stride": 48}),
+    Case("maskclip/mini-vit", {"long_side": None, "window": 96, "stride": 48, "blend": "logits"}),
+    Case("maskclip/mini-vit", {"refine": "pamr"}),
     Case("maskclip/tiny", {"refine": "crf"}),
     Case("maskclip/tiny-rn", {"key_smoothing": True, "position_embedding": "interpolate"}),
     Case("simseg/mini", {"rule": "simseg", "deviations": -10.0}),
@@ -93,7 +105,7 @@ def photograph(name: str, size: tuple[int, int]) -> NDArray[np.uint8]:
 def maps(case: Case) -> dict[str, NDArray[Any]]:
     """Labels and scores of both photographs, in fp32."""
     predictor = lexiseg.load(case.model, device="cpu", dtype="fp32", text_cache=False, **case.changes)
-    size = SIZES["mini" if case.model.endswith("/mini") else "tiny"]
+    size = SIZES["mini" if "/mini" in case.model else "tiny"]
     found = {}
     for photo in PHOTOGRAPHS:
         result = predictor.segment(photograph(photo, size), WORDS, background=case.background, threshold=case.threshold)
@@ -105,7 +117,7 @@ def maps(case: Case) -> dict[str, NDArray[Any]]:
 
 def toys() -> Iterator[str]:
     """The recipes whose losses are recorded."""
-    yield from ("maskclip_plus", "mini_clip", "simseg")
+    yield from ("maskclip_plus", "mini_clip_vit", "simseg")
 
 
 def losses(recipe: str) -> list[dict[str, float]]:

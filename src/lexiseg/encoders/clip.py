@@ -21,9 +21,7 @@ from torch.nn import functional
 
 from lexiseg import files
 from lexiseg.encoders import openai
-from lexiseg.encoders.clip_resnet import ClipResNet
-from lexiseg.encoders.clip_shape import ClipShape, build, shape_of
-from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.clip_shape import ClipShape, ImageTower, build, shape_of
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.sentences import last_states
 from lexiseg.encoders.text_cache import TextCache, fold_tensors, sample_tensors
@@ -48,7 +46,7 @@ Statistics = tuple[float, float, float]
 class Clip(nn.Module):
     """The towers of a config.json's contents, with whatever weights torch starts with; `load` and `random` make one.
 
-    vision: a `ClipVit` or a `ClipResNet`. text_model: a `CLIPTextModel`. text_projection: W -> D. log_scale: the
+    vision: a `ClipVit`, a `ClipResNet` or a `ClipLite`. text_model: a `CLIPTextModel`. text_projection: W -> D. log_scale: the
     logarithm of `logit_scale`, as it is trained. mean, std: what images were normalised with, RGB in 0-1.
     """
 
@@ -62,7 +60,7 @@ class Clip(nn.Module):
     ) -> None:
         super().__init__()
         self.config = copy.deepcopy(dict(config))
-        self.vision: ClipVit | ClipResNet
+        self.vision: ImageTower
         self.vision, self.text_model, self.text_projection = build(self.config)
         self.log_scale = nn.Parameter(torch.tensor(float(self.config.get("logit_scale_init_value", 2.6592))))
         self.tokenizer = tokenizer

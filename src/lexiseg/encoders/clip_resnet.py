@@ -120,14 +120,19 @@ class ClipResNet(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Multi-head attention whose query is the mean of all cells; `positional_embedding` is [1 + G², 32w]."""
+    """Multi-head attention whose query is the mean of all cells; `positional_embedding` is [1 + G², 32w].
 
-    def __init__(self, width: int, heads: int, embed_dim: int, grid: int) -> None:
+    grid: G; None for a pool without positions. inner: channels of queries and keys; None is as many as the map has.
+    """
+
+    def __init__(self, width: int, heads: int, embed_dim: int, grid: int | None, inner: int | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.positional_embedding = nn.Parameter(torch.randn(1 + grid * grid, width) / width**0.5)
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width)
+        self.positional_embedding: nn.Parameter | None = None
+        if grid is not None:
+            self.positional_embedding = nn.Parameter(torch.randn(1 + grid * grid, width) / width**0.5)
+        self.q_proj = nn.Linear(width, inner or width)
+        self.k_proj = nn.Linear(width, inner or width)
         self.v_proj = nn.Linear(width, width)
         self.c_proj = nn.Linear(width, embed_dim)
 
@@ -135,7 +140,7 @@ class AttentionPool(nn.Module):
         """A map [B, 32w, h, w] as tokens [B, 1 + L, 32w], their mean first, with the position embedding added."""
         cells = features.flatten(2).mT  # [B, L, 32w]
         tokens = torch.cat([cells.mean(dim=1, keepdim=True), cells], dim=1)
-        if not positions:
+        if not positions or self.positional_embedding is None:
             return tokens
         return tokens + resize_positions(self.positional_embedding, (features.shape[-2], features.shape[-1]))
 

@@ -10,27 +10,31 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
+from lexiseg.encoders.clip_lite import ClipLite, ClipLiteShape
 from lexiseg.encoders.clip_resnet import HEAD_DIM, ClipResNet, ResNetShape
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.errors import WeightsError
 
-__all__ = ["TINY_RESNET", "TINY_VIT", "ClipShape", "build", "shape_of"]
+__all__ = ["TINY_LITE", "TINY_RESNET", "TINY_VIT", "ClipShape", "ImageTower", "build", "shape_of"]
 
-RESNET = "lexiseg_clip_resnet"  # `model_type` of a saved CLIP whose image tower transformers does not know
+ImageTower = ClipVit | ClipResNet | ClipLite
+# `model_type` of a saved CLIP whose image tower transformers does not know
+RESNET, LITE = "lexiseg_clip_resnet", "lexiseg_clip_lite"
 
 
 @dataclass(frozen=True)
 class ClipShape:
     """A CLIP of OpenAI's kind (docs/papers/clip.md §1.1).
 
-    image_size: pixels. vision_layers: blocks of a ViT, or bottlenecks in the four stages of a ResNet. patch: pixels,
-    None for a ResNet. context: tokens in a row. vocabulary: tokens there are; the last one ends a sentence.
+    image_size: pixels. vision_layers: blocks of a ViT, bottlenecks in the four stages of a ResNet, or the name of an
+    EfficientNet-Lite. vision_width: of the latter what the pool reads; `direct` channels of them come past stage 5, and
+    `inner` are those of its queries and keys. patch: pixels, None for all but a ViT. context: tokens in a row. vocabulary: tokens there are; the last one ends a sentence.
     """
 
     embed_dim: int
     image_size: int
     vision_width: int
-    vision_layers: int | tuple[int, int, int, int]
+    vision_layers: int | tuple[int, int, int, int] | str
     patch: int | None
     text_width: int
     text_layers: int
@@ -38,6 +42,8 @@ class ClipShape:
     vocabulary: int = 49_408
     activation: str = "quick_gelu"
     norm_eps: float = 1e-5
+    direct: int = 0
+    inner: int = 0
 
     def alike(self, other: Any) -> bool:
         """Whether the towers are of the same size; they may have been trained with another activation."""
@@ -47,6 +53,8 @@ class ClipShape:
     def __str__(self) -> str:
         if isinstance(self.vision_layers, int):
             tower = f"ViT of {self.vision_layers} layers of {self.vision_width} and patches of {self.patch} pixels"
+        elif isinstance(self.vision_layers, str):
+            tower = f"EfficientNet-{self.vision_layers}, a stage of {self.vision_width - self.direct} channels"
         else:
             tower = f"ResNet of {'-'.join(map(str, self.vision_layers))} blocks, {self.vision_width} wide"
         text = f"a text tower of {self.text_layers} layers of {self.text_width}"
@@ -62,6 +70,12 @@ class ClipShape:
             "eos_token_id": self.vocabulary - 1,
             "pad_token_id": 0,
         }
+        if isinstance(self.vision_layers, str):
+            width = self.vision_width - self.direct
+            lite = ClipLiteShape(
+                self.vision_layers, width, self.direct, self.inner, self.embed_dim, self.image_size
+            )
+            return {"model_type": LITE, "lite": asdict(lite), "text_config": text}
         if not isinstance(self.vision_layers, int):
             resnet = ResNetShape(self.vision_layers, self.vision_width, self.image_size, self.embed_dim)
             return {"model_type": RESNET, "resnet": asdict(resnet), "text_config": text}
@@ -80,17 +94,18 @@ class ClipShape:
 # for tests: the vocabulary and context are those of the embedded model's tokenizer, which they borrow
 TINY_VIT = ClipShape(32, 32, 64, 2, 8, 64, 2, context=32, vocabulary=4093)
 TINY_RESNET = ClipShape(32, 64, 8, (1, 1, 1, 1), None, 64, 2, context=32, vocabulary=4093)
+TINY_LITE = ClipShape(32, 64, 32, "tiny", None, 64, 2, context=32, vocabulary=4093, direct=16, inner=16)
 
 
-def build(config: Mapping[str, Any]) -> tuple[ClipVit | ClipResNet, Any, nn.Linear]:
+def build(config: Mapping[str, Any]) -> tuple[ImageTower, Any, nn.Linear]:
     """The image tower, the text tower (a `CLIPTextModel`) and its projection, W -> D without bias.
 
     Raises `WeightsError` for a config that is not a CLIP's.
     """
     kind = config.get("model_type")
     try:
-        if kind == RESNET:
-            return _build_resnet(config)
+        if kind in (RESNET, LITE):
+            return _build_ours(config)
         if kind == "clip":
             model = CLIPModel(CLIPConfig.from_dict(dict(config)))
             return ClipVit(model.vision_model, model.visual_projection), model.text_model, model.text_projection
@@ -99,14 +114,18 @@ def build(config: Mapping[str, Any]) -> tuple[ClipVit | ClipResNet, Any, nn.Line
     raise WeightsError(f"config.json says model_type {kind!r}, which is no CLIP; give the weights of a CLIP model")
 
 
-def shape_of(vision: ClipVit | ClipResNet, text_model: Any) -> ClipShape:
+def shape_of(vision: ImageTower, text_model: Any) -> ClipShape:
     """The numbers that `build` would make these towers of."""
     text = text_model.config
     width: int
-    layers: int | tuple[int, int, int, int]
+    layers: int | tuple[int, int, int, int] | str
     patch: int | None
+    direct = inner = 0
     if isinstance(vision, ClipResNet):
         width, layers, patch = vision.shape.width, vision.shape.layers, None
+    elif isinstance(vision, ClipLite):
+        width, layers, patch = vision.width, vision.shape.trunk, None
+        direct, inner = vision.shape.direct, vision.shape.inner
     else:
         width, layers, patch = vision.width, int(vision.model.config.num_hidden_layers), vision.patch
     return ClipShape(
@@ -121,15 +140,23 @@ def shape_of(vision: ClipVit | ClipResNet, text_model: Any) -> ClipShape:
         vocabulary=text.vocab_size,
         activation=text.hidden_act,
         norm_eps=text.layer_norm_eps,
+        direct=direct,
+        inner=inner,
     )
 
 
-def _build_resnet(config: Mapping[str, Any]) -> tuple[ClipResNet, Any, nn.Linear]:
-    numbers = config["resnet"]
-    shape = ResNetShape(tuple(numbers["layers"]), numbers["width"], numbers["image_size"], numbers["embed_dim"])
+def _build_ours(config: Mapping[str, Any]) -> tuple[ClipResNet | ClipLite, Any, nn.Linear]:
+    """The towers that transformers does not know."""
+    vision: ClipResNet | ClipLite
+    if config["model_type"] == LITE:
+        vision = ClipLite(ClipLiteShape(**config["lite"]))
+    else:
+        numbers = config["resnet"]
+        layers = tuple(numbers["layers"])
+        vision = ClipResNet(ResNetShape(layers, numbers["width"], numbers["image_size"], numbers["embed_dim"]))
     text_config = CLIPTextConfig.from_dict(dict(config["text_config"]))
-    projection = nn.Linear(text_config.hidden_size, shape.embed_dim, bias=False)
-    return ClipResNet(shape), CLIPTextModel(text_config), projection
+    projection = nn.Linear(text_config.hidden_size, vision.embed_dim, bias=False)
+    return vision, CLIPTextModel(text_config), projection
 
 
 def _tower(width: int, layers: int, embed_dim: int, activation: str, norm_eps: float) -> dict[str, Any]:

@@ -116,11 +116,11 @@ def share(folder: Path, weights: str) -> int:
     place = find(weights)
     tensors, there = read_folder(folder), read_folder(place)
     names = {name: found for name, tensor in tensors.items() if (found := _same(name, tensor, there)) is not None}
-    if not names:
-        raise WeightsError(f"{folder} has no tensor in common with {weights}; save it with numbers of the same type")
+    alike = [name for name in SHARED_FILES if _alike(folder / name, place / name)]
+    if not names and not alike:
+        raise WeightsError(f"{folder} has nothing in common with {weights}; save it with numbers of the same type")
     own = {name: tensor for name, tensor in tensors.items() if name not in names}
     saved = sum(tensors[name].nbytes for name in names)
-    alike = [name for name in SHARED_FILES if _alike(folder / name, place / name)]
     content = {"weights": weights, "tensors": names, "files": alike}
     files.write_text(folder / SHARED, json.dumps(content, indent=1) + "\n")
     files.write_bytes(folder / "model.safetensors", to_safetensors(own, metadata={"format": "pt"}))

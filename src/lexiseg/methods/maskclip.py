@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg.encoders.clip import Clip
+from lexiseg.encoders.clip_lite import ClipLite
 from lexiseg.encoders.clip_resnet import ClipResNet
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
@@ -207,7 +208,7 @@ def embed_vit(vision: ClipVit, images: Tensor, config: Config) -> MaskClipEmbedd
     return MaskClipEmbedding(_as_map(vision.project(outer), grid), _as_map(keys, grid))
 
 
-def embed_resnet(vision: ClipResNet, images: Tensor, config: Config) -> MaskClipEmbedding:
+def embed_resnet(vision: ClipResNet | ClipLite, images: Tensor, config: Config) -> MaskClipEmbedding:
     """§2.4, and §2.5 for "attention", where every cell is a query and not only their mean."""
     pool, trunk = vision.attnpool, vision.trunk(images)  # [B, W, h, w]
     tokens = pool.tokens(trunk, positions=config.position_embedding == "interpolate")  # [B, 1 + L, W]
@@ -321,10 +322,16 @@ def _resnet(file: str, about: str, shape: ClipShape) -> Variant:
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
         Config(),
+        Weights("asset", "mini-clip-lite"),
+        Inference(short_side=352, multiple=32, prompts="single"),
+        "the embedded model: small, has seen ImageNet",
+    ),
+    "mini-vit": Variant(
+        Config(),
         Weights("asset", "mini-clip"),
         # objects as large as in training; docs/log.md says how the prompts were picked, and how they should be
         Inference(long_side=256, multiple=8, prompts="vild14"),
-        "the embedded model: small, knows about 800 words",
+        "a small embedded ViT, for methods that read patch tokens; knows about 800 words",
     ),
     "tiny": _tiny("tiny"),
     "tiny-rn": _tiny("tiny-rn"),

@@ -1,22 +1,19 @@
-"""Trains the embedded CLIP, a small one, on its dense path.
+"""Teaches an ImageNet trunk to put what it sees where the words are: the embedded CLIP.
 
-Contrastive training of both towers from scratch fails where there are few photographs: the text vectors start almost
-alike. So the places of the words are decided first, by a sentence encoder (see `data.meanings`), and stay. The image
-tower learns to hit them at every patch, on the path that MaskCLIP reads; the text tower learns to hit them from the
-words. A concept that is related to the right one (a synonym, coarser, finer) is never a mistake.
+Not a paper's method but this project's; specs and tries are in docs/log.md. The places of all words are decided first,
+by a sentence encoder (`data.mini.meanings`), and stay. The image tower (`encoders.clip_lite`) learns to hit them at
+every cell, on the path that MaskCLIP reads; its trunk may stay frozen. Its own classes of ImageNet are concepts too,
+and the trunk's own opinion about them is a second teacher, so that what no mask names is not forgotten.
 
-What is saved is a plain CLIP folder, which `maskclip` loads as well, and transformers' `CLIPModel` too if the image
-tower is a ViT; the embedded one was halved before (`segmenter.half()`). A CLIP-ResNet is trained in the same way: on
-what its attention pool makes of single cells, stretched to the labels, which are finer.
-
-Letters: B images, C concepts, D embedding, L patches, K of them kept, W width of the tower, h w grid.
+Letters: B images, C concepts, D embedding, K photographs of one concept, h w grid of stride 16, s places of 8 pixels.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,43 +23,39 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg.encoders.clip import EMBEDDED, Clip
-from lexiseg.encoders.clip_resnet import ClipResNet
-from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
-from lexiseg.encoders.clip_vit import ClipVit
+from lexiseg.encoders.clip_lite import ClipLite, recolour
+from lexiseg.encoders.clip_shape import TINY_LITE, ClipShape
+from lexiseg.encoders.efficientnet_lite import CLASSES, HEAD, read_package
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad
 from lexiseg.encoders.weights import find, fit
 from lexiseg.errors import SettingError
 from lexiseg.layers import pixels
-from lexiseg.layers.pixels import Statistics
-from lexiseg.networks.heads import upsample
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
 
-__all__ = ["VARIANTS", "Config", "MiniClip", "Objective", "Training", "load", "save", "traits"]
+__all__ = ["VARIANTS", "Config", "MiniClip", "Training", "load", "save", "traits"]
 
-BASE = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
-BASE_RESNET = ClipShape(256, 128, 24, (2, 2, 2, 2), None, 192, 3, context=32, vocabulary=4093, activation="gelu")
-LARGEST_SCALE = 100.0  # as in CLIP
-FORGETTING, RAREST = 0.01, 1e-4  # of the running frequencies: what a batch counts for, and the least of any concept
+LITE2 = ClipShape(256, 352, 384, "lite2", None, 192, 3, 32, 4093, "gelu", direct=192, inner=96)
+UNKNOWN = -1  # a label, as in `data.mini.crops`
+FORGETTING, RAREST = 0.02, 1e-4  # of the running frequencies: what a batch counts for, and the least of any concept
+SURE = 0.03  # what the trunk itself gives to a class that may be there
+LARGEST_SCALE = 100.0
+FIRST_SCALE = 20.0
 
 
 @dataclass(frozen=True)
 class Config:
-    """architecture: the shape of random weights, where no weights are named; "-rn" has a CLIP-ResNet.
-    text_tower: a CLIP whose text tower is taken, where no weights are named; None is a random one. Both towers learn
-        the same places, so one that knows the words need not learn them again.
-    statistics: what pictures are normalised with, "clip", "imagenet", or mean and standard deviation of RGB in 0-1.
+    """architecture: the towers of random weights, where no weights are named.
+    trunk: "package" takes the trunk's weights from the package of the registry, where no weights are named.
+    text_tower: a CLIP whose text tower is taken then; None is a random one.
     """
 
-    architecture: Literal["base", "base-rn", "tiny", "tiny-rn"] = "base"
+    architecture: Literal["lite2", "tiny"] = "lite2"
+    trunk: Literal["package", "random"] = "package"
     text_tower: str | None = None
-    statistics: Statistics = "clip"
-
-    def __post_init__(self) -> None:
-        pixels.check(self.statistics)
 
 
 def traits(config: Config) -> Traits:
@@ -71,7 +64,7 @@ def traits(config: Config) -> Traits:
 
 
 class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
-    """Cells of a CLIP's image tower, each without the others in the last layer, compared with the words."""
+    """Cells of a CLIP's image tower, each by itself in the attention pool, compared with the words."""
 
     def __init__(self, clip: Clip, config: Config) -> None:
         super().__init__()
@@ -85,247 +78,304 @@ class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
     def patch(self) -> int:
         return self.clip.patch
 
+    @property
+    def vision(self) -> ClipLite:
+        assert isinstance(self.clip.vision, ClipLite), "load has checked it"
+        return self.clip.vision
+
     def embed_text(self, vocabulary: Vocabulary, prompts: Prompts, *, cache: TextCache | None = None) -> TextClassifier:
         weight = self.clip.embed_words(vocabulary.queries, prompts, cache=cache)
         return TextClassifier.of(vocabulary, weight, self.clip.logit_scale)
 
     def embed_image(self, images: Tensor) -> DenseEmbedding:
-        """The grid covers the image; a ViT pads it at the right and bottom to whole patches."""
-        vision = self.clip.vision
-        images = pixels.normalise(images, self.config.statistics, pixels.dtype_of(vision))
-        if isinstance(vision, ClipResNet):
-            return DenseEmbedding(vision.attnpool.cells(vision.trunk(images)))
-        tokens, grid = vision.tokens(images)
-        return DenseEmbedding(vision.project(vision.values(tokens)).mT.reshape(len(images), -1, *grid))
+        """The grid covers the image, padded with grey at the right and bottom to whole cells."""
+        images = pixels.normalise(images, "clip", pixels.dtype_of(self.vision))
+        return DenseEmbedding(self.vision.attnpool.cells(self.vision.trunk(images)))
 
     def classify(self, embedding: DenseEmbedding, classifier: TextClassifier) -> DenseLogits:
         return DenseLogits(classifier.logits(embedding.features), classifier.background)
 
 
-def last_block(vision: ClipVit, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens that enter the last block [B, 1 + L, W] -> patches after it [B, L, W] and the class token [B, W].
-
-    A patch keeps its own value (MaskCLIP's Eq. 3-4, with the residual and the FFN); the class token is CLIP's own.
-    """
-    block, attention = vision.last_block, vision.last_block.self_attn
-    inner = block.layer_norm1(tokens)
-    values = attention.v_proj(inner)  # of both, which `ClipVit.values` would compute once more
-    batch, length, width = values.shape
-    heads = attention.num_heads
-    query = attention.q_proj(inner[:, :1]).view(batch, 1, heads, -1).transpose(1, 2)  # [B, H, 1, W / H]
-    keys = attention.k_proj(inner).view(batch, length, heads, -1).permute(0, 2, 3, 1)  # [B, H, W / H, 1 + L]
-    weights = (query @ keys * (width // heads) ** -0.5).softmax(dim=-1)
-    pooled = weights @ values.view(batch, length, heads, -1).transpose(1, 2)  # [B, H, 1, W / H]
-    mixed = torch.cat([pooled.transpose(1, 2).reshape(batch, 1, width), values[:, 1:]], dim=1)
-    tokens = tokens + attention.out_proj(mixed)
-    tokens = tokens + block.mlp(block.layer_norm2(tokens))
-    return tokens[:, 1:], tokens[:, 0]
-
-
 @dataclass(frozen=True)
 class Training:
-    """words: the file of `data.meanings.prepare`; None places `concepts` concepts at random, all unrelated.
+    """words: the file of `tools/training/places.py`; None places `concepts` concepts at random, all unrelated.
 
-    keep: the share of the patches of each picture that go through a ViT, 0-1; of a ResNet, the share that has a loss.
-    image, roughly, text: weights of the losses of the whole picture's vector, of single patches in cells whose labels
-        say only what they show, and of the words (0: no words are read). absent: of patches of which is known only what
-        they do not show.
-    balance: how much of the concepts' frequencies is taken out of what the vectors say, 0-1. At 1 a concept that is
-        seldom seen is as likely as any other (logit adjustment, Menon et al. 2021).
+    places: labelled places of each image that have a loss.
+    dense, image, cells, whole, absent: weights of the losses of single places, of the vector of a photograph whose
+        concept is known, of the trunk's opinion about each cell and about the whole, and of places of which is only
+        known what they do not show.
+    rare: the power of 1 / frequency that a concept's places are weighted with.
+    trunk: the package with the trunk's classifier, for `cells` and `whole`; None leaves both out.
+    measure: the first so many steps measure mean and deviation of the trunk's features.
     """
 
     words: str | None = None
     concepts: int = 2
-    keep: float = 0.5
+    places: int = 320
+    dense: float = 1.0
     image: float = 0.5
-    roughly: float = 0.25
-    text: float = 1.0
-    absent: float = 0.5
-    balance: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise SettingError(f"keep is {self.keep}; give a share above 0, up to 1")
-        if self.concepts < 2:
-            raise SettingError(f"concepts is {self.concepts}; give 2 or more, since others are what one is not")
+    cells: float = 0.3
+    whole: float = 0.5
+    absent: float = 0.2
+    rare: float = 0.5
+    trunk: Literal["lite2"] | None = None
+    measure: int = 0
 
     def build(self, segmenter: MiniClip, *, teacher: object = None) -> Objective:
         """Raises `SettingError` for a teacher, and for words that cannot be read."""
         if teacher is not None:
-            raise SettingError("mini_clip learns from labels and words; leave the teacher out")
+            raise SettingError("mini_clip learns from labels, words and its own trunk; leave the teacher out")
         return Objective(segmenter, self)
 
 
 class Objective(nn.Module):
-    """Batches of `data.concept_images` in; losses of places, regions, images and words out, or of words alone."""
+    """Batches of `data.mini.crops` in; losses of places, photographs and of what the trunk itself says out."""
 
-    unsaved = ("concepts", "related")
+    unsaved = ("concepts", "close", "imagenet", "opinion*")
 
     concepts: Tensor  # [C, D]
-    related: Tensor  # [C, C]
-    frequency: Tensor  # of each concept among the labelled patches of late [C]
+    close: Tensor  # whether two concepts may both be right for one place [C, C]
+    imagenet: Tensor  # the concept of each of the trunk's classes [1000]
+    frequency: Tensor  # of each concept among the labelled places of late [C]
+    counts: Tensor  # of this step's [C]
 
     def __init__(self, segmenter: MiniClip, settings: Training) -> None:
         super().__init__()
         self.segmenter, self.settings = segmenter, settings
-        concepts, related = _read(self.settings, segmenter.clip.embed_dim)
+        concepts, close, imagenet = _read(settings, segmenter.clip.embed_dim)
         self.register_buffer("concepts", concepts)
-        self.register_buffer("related", related)
+        self.register_buffer("close", close)
+        self.register_buffer("imagenet", imagenet)
         self.register_buffer("frequency", torch.full((len(concepts),), 1 / len(concepts)))
-        # plain attention: the fused kernel for CPUs is slower backwards
-        clip = segmenter.clip
-        for tower in (clip.text_model, *([clip.vision.model] if isinstance(clip.vision, ClipVit) else [])):
-            tower.set_attn_implementation("eager")
+        self.register_buffer("counts", torch.zeros(len(concepts)))
+        self.step = 0
+        self.opinion: nn.Module | None = None
+        if settings.trunk is not None:
+            package = read_package(settings.trunk)
+            self.opinion = nn.ModuleDict({"head": package.head, "classifier": package.classifier})
+            self.opinion.requires_grad_(False)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        settings = self.settings
-        losses = {}
-        if settings.text:
-            losses["text"] = settings.text * self._of_words(batch["sentences"], batch["words"], batch["meanings"])
-        if "images" not in batch:
-            return losses
-        statistics = self.segmenter.config.statistics
-        images = relight(pixels.normalise(batch["images"], statistics), batch["light"], statistics)
-        places, image, kept = self._embed(images, batch["labels"].shape[1:])
-        labels, cells = (batch[name].flatten(1).gather(1, kept) for name in ("labels", "cells"))  # [B, K]
-        exact = batch["exact"].gather(1, cells)
-        prior = self._prior(labels)
-        logits = self._logits(places).float() + prior  # [B, K, C]
-        return {
-            "places": self._of_places(logits, labels, exact),
-            "regions": self._of_regions(logits, labels, cells, exact),
-            "absent": settings.absent * self._of_absent(logits, labels, batch["absent"]),
-            "image": settings.image * self._of_images(self._logits(image).float() + prior, labels),
-            **losses,
-        }
+        settings, losses = self.settings, {}
+        if "images" in batch and (settings.dense or settings.cells):
+            losses |= self._of_crops(batch)
+        if "sheets" in batch and batch["sheets"].shape[1]:
+            losses |= self._of_sheets(batch["sheets"].flatten(0, 1), batch["named"].flatten())
+        return losses
+
+    def before_step(self, step: int) -> None:
+        self.step = step
 
     def after_step(self, step: int) -> None:
         with torch.no_grad():
+            if self.counts.any():
+                self.frequency.lerp_(self.counts / self.counts.sum(), FORGETTING)
+                self.counts.zero_()
             self.segmenter.clip.log_scale.clamp_(max=math.log(LARGEST_SCALE))
 
-    def _embed(self, images: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of the kept patches [B, K, D] and of the picture [B, D], and which patches were kept [B, K].
+    def _of_crops(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        settings, vision = self.settings, self.segmenter.vision
+        images = pixels.normalise(batch["images"], "clip", pixels.dtype_of(vision))
+        skip, last, lowest = self._maps(images, measure=True)
+        dense = vision.attnpool.cells(vision.read(skip, last))  # [B, D, h, w]
+        opinion = self._opinion(lowest)  # [B, 1000, h / 2, w / 2]
+        losses = self._of_places(dense, batch, opinion) if settings.dense else {}
+        if opinion is not None and settings.cells:
+            cells = functional.adaptive_avg_pool2d(dense, opinion.shape[-2:])
+            losses["cells"] = settings.cells * self._agreement(_rows(cells), _rows(opinion))
+        return losses
 
-        images: normalised [B, 3, H, W].
-        """
-        vision, share = self.segmenter.clip.vision, self.settings.keep
-        images = images.to(pixels.dtype_of(vision))
-        kept = choose(len(images), grid[0] * grid[1], share, images.device)
-        if isinstance(vision, ClipResNet):
-            features = vision.trunk(images)
-            places = upsample(vision.attnpool.cells(features), grid).flatten(2).mT  # [B, L, D]
-            return places.gather(1, kept[..., None].expand(-1, -1, places.shape[-1])), vision.attnpool(features), kept
-        tokens, _ = vision.embed(images)
-        first, patches = tokens[:, :1], tokens[:, 1:]
-        tokens = torch.cat([first, patches.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))], dim=1)
-        for block in vision.model.encoder.layers[:-1]:
-            tokens = block(tokens, None)
-        places, image = last_block(vision, tokens)
-        return vision.project(places), vision.project(image), kept
+    def _of_places(self, dense: Tensor, batch: Mapping[str, Any], opinion: Tensor | None) -> dict[str, Tensor]:
+        """Of single places: those with a label, and those of which is known what they do not show."""
+        settings = self.settings
+        places = functional.interpolate(dense, scale_factor=2, mode="bilinear", align_corners=False)
+        labels = batch["labels"].flatten(1)
+        chosen, image = self._choose(labels)
+        found, exclusive = labels[image, chosen], batch["exclusive"][image]  # [N], [N, C]
+        logits = self._logits(places.flatten(2).mT[image, chosen])
+        known = found >= 0
+        excused = self._excused(found[known], exclusive[known])
+        if opinion is not None:
+            # classes that the trunk sees there itself, unless the annotators would have said so
+            cell = _cell(chosen[known], labels.shape[1], opinion.shape[-2:])
+            seen = opinion.flatten(2).mT[image[known], cell] > SURE  # [N, 1000]
+            excused[:, self.imagenet] |= seen & ~exclusive[known][:, self.imagenet]
+        losses = {"dense": settings.dense * self._cross_entropy(logits[known], found[known], excused)}
+        if settings.absent and not known.all():
+            others = logits[~known].masked_fill(batch["things"][image[~known]], -math.inf)
+            rest = logits[~known].logsumexp(dim=-1) - others.logsumexp(dim=-1)
+            losses["absent"] = settings.absent * rest.mean()
+        return losses
+
+    def _of_sheets(self, sheets: Tensor, named: Tensor) -> dict[str, Tensor]:
+        settings, vision = self.settings, self.segmenter.vision
+        skip, last, lowest = self._maps(pixels.normalise(sheets, "clip", pixels.dtype_of(vision)))
+        features = vision.read(skip, last)
+        vector = vision.attnpool(features)
+        logits = self._logits(vector)
+        excused = self.close[named]
+        losses = {}
+        opinion = self._opinion(lowest, whole=True)
+        if opinion is not None:
+            excused = excused.clone()
+            excused[:, self.imagenet] |= opinion > SURE
+            losses["whole"] = settings.whole * self._agreement(vector, opinion)
+            mean = vision.attnpool.cells(features).mean(dim=(2, 3))
+            losses["mean"] = settings.cells * self._agreement(mean, opinion)
+        excused[torch.arange(len(named)), named] = False
+        losses["image"] = settings.image * functional.cross_entropy(logits.masked_fill(excused, -math.inf), named)
+        return losses
+
+    def _maps(self, images: Tensor, *, measure: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Skip, last map of the tower, and the last map of stride 32 before the head."""
+        vision = self.segmenter.vision
+        frozen = not any(weight.requires_grad for weight in vision.lite.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            maps = vision.lite(recolour(images.contiguous(memory_format=torch.channels_last)))
+            last = functional.relu6(vision.head(maps[3]))
+        if measure and self.training and self.step < self.settings.measure:
+            self._measure(last)
+        return maps[2], last, maps[3]
 
     @torch.no_grad()
-    def _prior(self, labels: Tensor) -> Tensor:
-        """What is added to the logits in training, so that they need not say it themselves [C]."""
-        if self.training:
-            counts = torch.bincount(labels[labels >= 0], minlength=len(self.frequency)).float()
-            self.frequency.lerp_(counts / counts.sum().clamp(min=1), FORGETTING)
-        return self.settings.balance * (self.frequency + RAREST).log()
+    def _measure(self, last: Tensor) -> None:
+        """The cells of all steps so far count alike."""
+        vision, cells = self.segmenter.vision, last.float().movedim(1, -1).flatten(0, -2)
+        share = 1 / (self.step + 1)
+        square = vision.deviation**2 + vision.mean**2
+        if self.step == 0:
+            square = torch.zeros_like(square)
+        vision.mean.lerp_(cells.mean(dim=0), share)
+        square = torch.lerp(square, (cells**2).mean(dim=0), share)
+        vision.deviation.copy_((square - vision.mean**2).clamp(min=1e-4).sqrt())
+
+    @torch.no_grad()
+    def _opinion(self, lowest: Tensor, *, whole: bool = False) -> Tensor | None:
+        """The trunk's own posterior of each cell [B, 1000, h, w], or of the picture [B, 1000]."""
+        if self.opinion is None:
+            return None
+        features = functional.relu6(self.opinion["head"](lowest))
+        if whole:
+            return self.opinion["classifier"](features.mean(dim=(2, 3))).float().softmax(dim=1)
+        return self.opinion["classifier"](features.movedim(1, -1)).float().softmax(dim=-1).movedim(-1, 1)
+
+    def _choose(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Some of the places that have a label, the same number of every image at most: places [N], images [N]."""
+        there = labels != UNKNOWN
+        if self.settings.places < labels.shape[1]:
+            rank = torch.rand(labels.shape, device=labels.device).masked_fill(~there, 2.0)
+            last = rank.kthvalue(self.settings.places, dim=1, keepdim=True).values
+            there &= rank <= last
+        image, place = there.nonzero(as_tuple=True)
+        return place, image
+
+    def _excused(self, labels: Tensor, exclusive: Tensor) -> Tensor:
+        """Concepts that do not count as answers: those alike, unless the annotators told them apart [N, C]."""
+        apart = exclusive & exclusive.gather(1, labels[:, None])
+        return self.close[labels] & ~apart
 
     def _logits(self, vectors: Tensor) -> Tensor:
-        """[..., D] -> [..., C]"""
-        vectors = functional.normalize(vectors, dim=-1) * self.segmenter.clip.log_scale.exp()
-        return vectors @ self.concepts.to(vectors.dtype).T
+        """[N, D] -> [N, C] in float32"""
+        vectors = functional.normalize(vectors.float(), dim=-1) * self.segmenter.clip.log_scale.float().exp()
+        return vectors @ self.concepts.T
 
-    def _of_places(self, logits: Tensor, labels: Tensor, exact: Tensor) -> Tensor:
-        known = labels >= 0
-        if not known.any():
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, excused: Tensor) -> Tensor:
+        """The mean over all places [N], each weighted by how rare its concept is."""
+        if not len(labels):
             return logits.sum() * 0.0
-        weight = torch.where(exact[known], 1.0, self.settings.roughly)
-        return (weight * self._cross_entropy(logits[known], labels[known])).mean()
+        with torch.no_grad():
+            if self.training:
+                self.counts += torch.bincount(labels, minlength=len(self.counts))
+            power = (self.frequency + RAREST) ** -self.settings.rare
+            weight = power[labels] / (self.frequency * power).sum()  # 1 on average
+        excused = excused.scatter(1, labels[:, None], False)
+        loss = functional.cross_entropy(logits.masked_fill(excused, -math.inf), labels, reduction="none")
+        return (loss * weight).mean()
 
-    def _of_regions(self, logits: Tensor, labels: Tensor, cells: Tensor, exact: Tensor) -> Tensor:
-        """Of cells that only show their concept somewhere: all their patches vote."""
-        inside = functional.one_hot(cells) * (~exact & (labels >= 0))[..., None]  # [B, K, cells]
-        count = inside.sum(dim=1)  # [B, cells]
-        means = inside.to(logits.dtype).mT @ logits / count.clamp(min=1)[..., None]  # [B, cells, C]
-        label = (inside * labels[..., None]).amax(dim=1)
-        if not count.any():
-            return logits.sum() * 0.0
-        return self._cross_entropy(means[count > 0], label[count > 0]).mean()
+    def _agreement(self, vectors: Tensor, opinion: Tensor) -> Tensor:
+        """KL divergence of what the vectors [N, D] say about the trunk's classes from its own opinion [N, 1000]."""
+        vectors = functional.normalize(vectors.float(), dim=-1) * self.segmenter.clip.log_scale.float().exp()
+        own = (vectors @ self.concepts[self.imagenet].T).log_softmax(dim=-1)
+        return functional.kl_div(own, opinion, reduction="batchmean")
 
-    def _of_absent(self, logits: Tensor, labels: Tensor, absent: Tensor) -> Tensor:
-        """-log of the share that what is not there leaves to the rest, over patches [B, K] that say so."""
-        told = labels < -1
-        if not told.any():
-            return logits.sum() * 0.0
-        at = told.nonzero()[:, 0]
-        concept = -3 - labels[told]  # -1: those of the sample's list
-        one = functional.one_hot(concept.clamp(min=0), len(self.concepts)).bool() | self.related[concept.clamp(min=0)]
-        gone = torch.where((concept < 0)[:, None], absent[at], one)  # [N, C]
-        found = logits[told]
-        return (found.logsumexp(dim=-1) - found.masked_fill(gone, float("-inf")).logsumexp(dim=-1)).mean()
 
-    def _of_images(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Of the class token [B, C]: the right answer is what the kept patches show, by area."""
-        counts = torch.zeros_like(logits).scatter_add(1, labels.clamp(min=0), (labels >= 0).to(logits))
-        excused = ((counts @ self.related.float()) > 0) & (counts == 0)
-        target = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-        return -(target * logits.masked_fill(excused, -1e4).log_softmax(dim=-1)).sum(dim=1).mean()
+def _rows(cells: Tensor) -> Tensor:
+    """[B, *, h, w] -> [B h w, *]"""
+    return cells.flatten(2).mT.flatten(0, 1)
 
-    def _of_words(self, sentences: Sequence[Sequence[str]], concepts: Tensor, meanings: Tensor) -> Tensor:
-        """One less the cosine with the word's place; for concepts also the cross-entropy with the other concepts."""
-        clip, concepts, meanings = self.segmenter.clip, concepts.flatten(), meanings.flatten(0, 1)
+
+def _cell(place: Tensor, count: int, grid: tuple[int, int] | torch.Size) -> Tensor:
+    """The cell of a grid in which each place of a square of `count` is."""
+    side = math.isqrt(count)
+    row, column = place // side * grid[0] // side, place % side * grid[1] // side
+    return row * grid[1] + column
+
+
+@dataclass(frozen=True)
+class WordTraining:
+    """Teaches the text tower alone where words are; words: as in `Training`. It learns from `data` of sentences."""
+
+    words: str | None = None
+    concepts: int = 2
+
+    def build(self, segmenter: MiniClip, *, teacher: object = None) -> WordObjective:
+        """Raises `SettingError` for a teacher, and for words that cannot be read."""
+        if teacher is not None:
+            raise SettingError("mini_clip's words learn from their places; leave the teacher out")
+        return WordObjective(segmenter, self)
+
+
+class WordObjective(nn.Module):
+    """Sentences in; one less the cosine with the word's place, and for concepts the cross-entropy with the others."""
+
+    unsaved = ("concepts", "close")
+
+    concepts: Tensor  # [C, D]
+    close: Tensor  # [C, C]
+
+    def __init__(self, segmenter: MiniClip, settings: WordTraining) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        concepts, close, _ = _read(settings, segmenter.clip.embed_dim)
+        self.register_buffer("concepts", concepts)
+        self.register_buffer("close", close)
+        # plain attention: the fused kernel for CPUs is slower backwards
+        segmenter.clip.text_model.set_attn_implementation("eager")
+
+    def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        clip, concepts, meanings = self.segmenter.clip, batch["words"].flatten(), batch["meanings"].flatten(0, 1)
         named = concepts >= 0
-        rows = clip.tokenizer([sentence for one in sentences for sentence in one])
-        vectors = clip.text_features(pad(rows).to(concepts.device))
-        targets = torch.where(named[:, None], self.concepts[concepts.clamp(min=0)].to(meanings.dtype), meanings)
-        loss = (1 - functional.cosine_similarity(vectors.float(), targets.float(), dim=-1)).mean()
+        rows = clip.tokenizer([sentence for one in batch["sentences"] for sentence in one])
+        vectors = functional.normalize(clip.text_features(pad(rows).to(concepts.device)).float(), dim=-1)
+        targets = torch.where(named[:, None], self.concepts[concepts.clamp(min=0)], meanings.float())
+        losses = {"places": (1 - functional.cosine_similarity(vectors, targets, dim=-1)).mean()}
         if named.any():
-            loss = loss + 0.5 * self._cross_entropy(self._logits(vectors[named]), concepts[named]).mean()
-        return loss
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """[N, C], [N] -> [N] in float32; concepts related to the right one do not count as answers."""
-        logits = logits.float().masked_fill(self.related[labels], float("-inf"))
-        return functional.cross_entropy(logits, labels, reduction="none")
-
-
-def relight(images: Tensor, light: Tensor, statistics: Statistics) -> Tensor:
-    """Normalised images [B, 3, H, W] in other light [B, 4], see `data.mini.concept_images`; no level is clipped."""
-    light = light.to(images)[:, :, None, None]
-    contrast, gain = light[:, :1], light[:, 1:]
-    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in pixels.mean_and_std(statistics))
-    return images * contrast + ((0.5 - mean) * (1 - contrast) + gain) / std
-
-
-def choose(batch: int, length: int, share: float, device: torch.device) -> Tensor:
-    """A random `share` of the patches of each picture, in their order [B, K]; all of them where it is 1."""
-    if share == 1:
-        return torch.arange(length, device=device).expand(batch, -1)
-    count = max(1, round(length * share))
-    return torch.rand(batch, length, device=device).argsort(dim=1)[:, :count].sort(dim=1).values
+            logits = vectors[named] @ self.concepts.T * FIRST_SCALE
+            logits = logits.masked_fill(self.close[concepts[named]], -math.inf)
+            losses["concepts"] = 0.5 * functional.cross_entropy(logits, concepts[named])
+        return losses
 
 
 def load(variant: Variant) -> MiniClip:
     """Raises `WeightsError` for weights that are missing or do not fit."""
     config: Config = variant.config
     clip = _random(config) if variant.weights is None else Clip.load(variant.weights)
+    if not isinstance(clip.vision, ClipLite):
+        raise SettingError("mini_clip trains a tower on EfficientNet-Lite; train a ViT with mini_clip_vit")
     return MiniClip(clip, config).eval()
 
 
 def save(segmenter: MiniClip, folder: str | os.PathLike[str]) -> None:
-    """The towers, as precise as they are, and the tokenizer: what transformers reads too."""
+    """The towers, as precise as they are, and the tokenizer."""
     segmenter.clip.save(folder)
 
 
-SHAPES = {"base": BASE, "base-rn": BASE_RESNET, "tiny": TINY_VIT, "tiny-rn": TINY_RESNET}
-
-
 def _random(config: Config) -> Clip:
-    shape = SHAPES[config.architecture]
+    shape = {"lite2": LITE2, "tiny": TINY_LITE}[config.architecture]
     tokenizer = Tokenizer.from_folder(find(EMBEDDED), shape.context)
     content = shape.config()
     content["text_config"]["bos_token_id"] = tokenizer.backend.bos_token_id
+    content["logit_scale_init_value"] = math.log(FIRST_SCALE)
     known = None if config.text_tower is None else Clip.load(config.text_tower)
     if known is not None:
         content["text_config"], tokenizer = known.config["text_config"], known.tokenizer
@@ -335,38 +385,38 @@ def _random(config: Config) -> Clip:
     if known is not None:
         for part in ("text_model", "text_projection"):
             fit(getattr(clip, part), getattr(known, part).state_dict(), source=config.text_tower or "")
+    vision = clip.vision
+    assert isinstance(vision, ClipLite), "the shape says so"
+    if config.trunk == "package" and config.architecture != "tiny":
+        package = read_package(config.architecture)
+        vision.lite.load_state_dict(package.trunk.state_dict())
+        vision.head.load_state_dict(package.head.state_dict())
     return clip
 
 
-def _read(settings: Training, dimension: int) -> tuple[Tensor, Tensor]:
+def _read(settings: Training | WordTraining, dimension: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Places of the concepts [C, D], which are alike [C, C], and the concept of each of the trunk's classes."""
     if settings.words is None:
         random = torch.Generator().manual_seed(0)
         vectors = functional.normalize(torch.randn(settings.concepts, dimension, generator=random), dim=-1)
-        return vectors, torch.zeros(settings.concepts, settings.concepts, dtype=torch.bool)
+        return vectors, torch.zeros(settings.concepts, settings.concepts, dtype=torch.bool), torch.zeros(0).long()
     try:
         with safe_open(settings.words, "pt") as file:
-            vectors, related = file.get_tensor("concepts").float(), file.get_tensor("related")
+            vectors = functional.normalize(file.get_tensor("concepts").float(), dim=-1)
+            close = file.get_tensor("near") | file.get_tensor("related")
+            imagenet = torch.tensor(json.loads(file.metadata().get("imagenet", "[]")), dtype=torch.long)
     except (OSError, SafetensorError) as error:
         raise SettingError(f"objective.words {settings.words} cannot be read ({error}); prepare the words") from error
     if vectors.shape[1] != dimension:
         raise SettingError(
             f"objective.words holds vectors of {vectors.shape[1]} numbers and the model has {dimension}; prepare others"
         )
-    return vectors, related
+    return vectors, close, imagenet
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "mini": Variant(
-        Config(),
-        Weights.of(EMBEDDED),
-        Inference(long_side=256, multiple=8, prompts="vild14"),  # as maskclip/mini
-        "the embedded model, as its recipe trains it; maskclip/mini can do more with it",
-    ),
-    "resnet": Variant(
-        Config("base-rn", text_tower=EMBEDDED),
-        None,
-        Inference(long_side=256, multiple=32, prompts="vild14"),
-        "a small CLIP-ResNet beside the embedded text tower; to be trained",
+    "start": Variant(
+        Config(), None, Inference(short_side=352, multiple=32, prompts="single"), "to be trained: the trunk is ImageNet's"
     ),
     "tiny": Variant(Config("tiny"), None, Inference(short_side=64, prompts="single"), "random weights, for tests"),
 }

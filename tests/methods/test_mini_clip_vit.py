@@ -13,8 +13,8 @@ from lexiseg import catalog
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError
 from lexiseg.layers.pixels import CLIP_MEAN, CLIP_STD, normalise
-from lexiseg.methods import maskclip, mini_clip
-from lexiseg.methods.mini_clip import VARIANTS, Config, Objective, Training, choose, relight
+from lexiseg.methods import maskclip, mini_clip_vit
+from lexiseg.methods.mini_clip_vit import VARIANTS, Config, Objective, Training, choose, relight
 from lexiseg.segmenter import Inference, Variant
 
 BARE = Prompts(("{}",))
@@ -24,8 +24,8 @@ torch.set_num_threads(1)  # for tensors this small, threads only wait for each o
 CONCEPTS = 5
 
 
-def tiny() -> mini_clip.MiniClip:
-    return mini_clip.load(VARIANTS["tiny"])
+def tiny() -> mini_clip_vit.MiniClip:
+    return mini_clip_vit.load(VARIANTS["tiny"])
 
 
 def pictures(*size: int, seed: int = 0) -> torch.Tensor:
@@ -80,7 +80,7 @@ def test_patches_are_those_of_maskclip_and_the_class_token_is_clips_own():
         dense = segmenter.embed_image(images).features
         expected = maskclip.MaskClip(segmenter.clip, maskclip.Config()).embed_image(images).features
         vision = segmenter.clip.vision
-        _, image = mini_clip.last_block(vision, vision.tokens(seen(images))[0])
+        _, image = mini_clip_vit.last_block(vision, vision.tokens(seen(images))[0])
         torch.testing.assert_close(dense, expected)
         torch.testing.assert_close(vision.project(image), segmenter.clip.image_features(seen(images)))
 
@@ -270,7 +270,7 @@ def test_settings_that_make_no_sense_are_refused(name, value):
 
 
 def test_a_resnet_is_trained_on_what_maskclip_reads_of_it():
-    segmenter = mini_clip.load(Variant(Config("tiny-rn"), None, Inference()))
+    segmenter = mini_clip_vit.load(Variant(Config("tiny-rn"), None, Inference()))
     vision, images = segmenter.clip.vision, pictures(2, 96, 64)
     objective = Objective(segmenter, plain(keep=1.0))
     with torch.no_grad():
@@ -286,7 +286,7 @@ def test_a_resnet_is_trained_on_what_maskclip_reads_of_it():
 
 
 def test_a_resnet_drops_places_behind_the_tower_alone():
-    objective = Objective(mini_clip.load(Variant(Config("tiny-rn"), None, Inference())), plain(keep=0.25))
+    objective = Objective(mini_clip_vit.load(Variant(Config("tiny-rn"), None, Inference())), plain(keep=0.25))
     images = pictures(2, 32, 32)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -299,8 +299,8 @@ def test_a_resnet_drops_places_behind_the_tower_alone():
 
 
 def test_a_text_tower_that_knows_the_words_can_be_taken():
-    segmenter = mini_clip.load(Variant(Config("base-rn", text_tower="asset:mini-clip"), None, Inference()))
-    known = mini_clip.load(VARIANTS["mini"])
+    segmenter = mini_clip_vit.load(Variant(Config("base-rn", text_tower="asset:mini-clip"), None, Inference()))
+    known = mini_clip_vit.load(VARIANTS["mini"])
     sentences = ["a photo of a cat.", "grass"]
     torch.testing.assert_close(segmenter.clip.embed_words(sentences, BARE), known.clip.embed_words(sentences, BARE))
 
@@ -315,7 +315,7 @@ def test_transformers_loads_what_is_saved_and_sees_the_same(tmp_path):
     from PIL import Image
     from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
-    catalog.save(tiny().half(), tmp_path, method="mini_clip", inference=VARIANTS["tiny"].inference)
+    catalog.save(tiny().half(), tmp_path, method="mini_clip_vit", inference=VARIANTS["tiny"].inference)
     model, tokenizer = CLIPModel.from_pretrained(tmp_path).float().eval(), AutoTokenizer.from_pretrained(tmp_path)
     assert tokenizer.eos_token_id == max(tokenizer.get_vocab().values())
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
@@ -331,7 +331,7 @@ def test_transformers_loads_what_is_saved_and_sees_the_same(tmp_path):
 
 
 def test_the_base_shape_is_the_embedded_models():
-    base = mini_clip.load(dataclasses.replace(VARIANTS["mini"], weights=None))
-    embedded = mini_clip.load(VARIANTS["mini"])
+    base = mini_clip_vit.load(dataclasses.replace(VARIANTS["mini"], weights=None))
+    embedded = mini_clip_vit.load(VARIANTS["mini"])
     shapes = {name: one.shape for name, one in base.clip.named_parameters()}
     assert shapes == {name: one.shape for name, one in embedded.clip.named_parameters()}
