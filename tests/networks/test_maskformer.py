@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import MaskFormerConfig, MaskFormerForInstanceSegmentation, ResNetConfig, ResNetModel
 
 from lexiseg.errors import SettingError, UnknownName, WeightsError
-from lexiseg.networks.dilated_resnet import DilatedResNet, DilatedResNetShape, our_name
+from lexiseg.networks.dilated_resnet import our_name
 from lexiseg.networks.maskformer import MaskFormerNetwork, MaskFormerShape
 
 SMALL = MaskFormerShape("tiny", queries=5, width=32, layers=3, heads=4, ffn=48, dropout=0.1)
@@ -70,15 +70,10 @@ def images(height: int = 64, width: int = 96) -> Tensor:
 
 @torch.no_grad()
 def test_it_is_the_maskformer_of_transformers_on_a_resnet() -> None:
-    layers = {"depths": [1, 1, 1, 1], "hidden_sizes": [32, 64, 128, 256], "embedding_size": 8}
+    layers = {"depths": [1, 1, 2, 2], "hidden_sizes": [32, 64, 128, 256], "embedding_size": 8}  # those of "tiny"
     out = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
     model = theirs({"model_type": "resnet", **layers, **out}, SMALL)
     network = MaskFormerNetwork(SMALL).eval()
-    network.backbone = DilatedResNet(DilatedResNetShape((1, 1, 1, 1), 8, "v1", 32)).eval()
-    network.pixels = type(network.pixels)(
-        in_features=256, lateral_widths=[32, 64, 128], feature_size=32, mask_feature_size=32
-    )
-    network.decoder.input_projection = nn.Conv2d(256, 32, 1)
     copy(network, model)
     encoder = model.model.pixel_level_module.encoder.state_dict()
     network.backbone.load_state_dict({our_name(name): tensor for name, tensor in encoder.items()})

@@ -27,10 +27,10 @@ from transformers.models.maskformer.modeling_maskformer import (
     MaskFormerTransformerModule,
 )
 
+from lexiseg.encoders import efficientnet_lite as lite
 from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.networks.backbones import ClipBackbone, TransformersBackbone, clip_config, pad, transformers_config
 from lexiseg.networks.dilated_resnet import RESNETS, DilatedResNet, DilatedResNetShape
-from lexiseg.networks.mini_trunk import MINIS, MiniTrunk
 from lexiseg.segmenter import at_least_float32
 from lexiseg.weights import AnyWeights, Weights
 
@@ -61,8 +61,9 @@ SWINS: Mapping[str, dict[str, Any]] = {
 @dataclass(frozen=True)
 class MaskFormerShape:
     """backbone: "rn50", "rn101", "swin-t", "swin-s", "swin-b"; "rn50c" and "rn101c" have DeepLab's stem of three
-        convolutions and its dilations in the last stage; "mini" and "tiny" are small; "transformers:SOURCE" and
-        "clip:SOURCE" are any backbone of transformers or ResNet of a CLIP, as `Weights.of` reads it.
+        convolutions and its dilations in the last stage; "lite0" to "lite2" are EfficientNet-Lite, "tiny" is for
+        tests; "transformers:SOURCE" and "clip:SOURCE" are any backbone of transformers or ResNet of a CLIP, as
+        `Weights.of` reads it.
     fixed_norms: batch normalisation keeps the numbers that the backbone came with, in training too.
     queries: N.
     width: of queries and of the pixels' features, a multiple of 32.
@@ -134,9 +135,14 @@ class MaskFormerNetwork(nn.Module):
     def fill_backbone(self, weights: AnyWeights | None = None, *, allow_pickle: bool = False) -> None:
         """Puts pretrained weights into the backbone.
 
-        weights: None are ImageNet's from the hub, or what the backbone's SOURCE holds.
-        Raises `WeightsError` for weights that are missing or do not fit.
+        weights: None are ImageNet's, from the hub or a package, or what the backbone's SOURCE holds.
+        Raises `WeightsError` for weights that are missing or do not fit, `MissingDependency` without the package.
         """
+        if isinstance(self.backbone, lite.Trunk):
+            if weights is not None:
+                raise WeightsError(f"the weights of {self.shape.backbone} come from its package; set start_from=usual")
+            self.backbone.load_state_dict(lite.read_package(self.shape.backbone).trunk.state_dict())
+            return
         usual: AnyWeights | None = USUAL_WEIGHTS.get(self.shape.backbone)
         if usual is None and ":" in self.shape.backbone:
             usual = Weights.of(self.shape.backbone)
@@ -193,12 +199,14 @@ class MaskFormerNetwork(nn.Module):
         if self.decoder.input_projection is not None:
             nn.init.kaiming_uniform_(self.decoder.input_projection.weight, a=1)
             nn.init.zeros_(self.decoder.input_projection.bias)
-        if isinstance(self.backbone, (DilatedResNet, MiniTrunk)):
+        if isinstance(self.backbone, DilatedResNet):
             for each in self.backbone.modules():
                 if isinstance(each, nn.Conv2d):
                     nn.init.kaiming_normal_(each.weight, mode="fan_out", nonlinearity="relu")
         for module in self._fixed():
             module.requires_grad_(False)
+        # the first layer's states are zeros, which this weight multiplies
+        self.decoder.decoder.layers[0].self_attn.v_proj.weight.requires_grad_(False)
 
 
 def _config(shape: MaskFormerShape) -> Any:
@@ -219,8 +227,8 @@ def _config(shape: MaskFormerShape) -> Any:
 
 def _backbone(shape: MaskFormerShape, config: Mapping[str, Any] | None) -> Any:
     name = shape.backbone
-    if name in MINIS:
-        return MiniTrunk(MINIS[name])
+    if name in lite.LITES and name not in RESNETS:
+        return lite.Trunk(lite.LITES[name])
     if name in SWINS:
         return TransformersBackbone(SWINS[name], finest=4)
     source = Weights.of(name)
@@ -238,5 +246,5 @@ def _backbone(shape: MaskFormerShape, config: Mapping[str, Any] | None) -> Any:
 
 
 def _known() -> list[str]:
-    resnets = [name for name in RESNETS if name not in MINIS]
-    return [*resnets, *(f"{name}c" for name in resnets), *SWINS, *MINIS, "transformers:SOURCE", "clip:SOURCE"]
+    lites = [name for name in lite.LITES if name not in RESNETS]
+    return [*RESNETS, "rn50c", "rn101c", *SWINS, *lites, "transformers:SOURCE", "clip:SOURCE"]
