@@ -15,7 +15,7 @@ from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.networks.dilated_resnet import our_name
 from lexiseg.networks.maskformer import MaskFormerNetwork, MaskFormerShape
 
-SMALL = MaskFormerShape("tiny", queries=5, width=32, layers=3, heads=4, ffn=48, dropout=0.1)
+SMALL = MaskFormerShape("tiny", queries=5, width=64, layers=3, heads=4, ffn=48, dropout=0.1)
 SWIN = {
     "model_type": "swin", "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2], "window_size": 4,
     "image_size": 64,
@@ -87,7 +87,7 @@ def test_it_is_the_maskformer_of_transformers_on_a_resnet() -> None:
 def test_it_is_the_maskformer_of_transformers_on_a_swin() -> None:
     model = theirs(SWIN, SMALL)
     encoder = model.model.pixel_level_module.encoder
-    shape = MaskFormerShape("transformers:nowhere/nothing", queries=5, width=32, layers=3, heads=4, ffn=48)
+    shape = MaskFormerShape("transformers:nowhere/nothing", queries=5, width=64, layers=3, heads=4, ffn=48)
     network = MaskFormerNetwork(shape, source_config=SWIN).eval()
     copy(network, model)
     tensors = {swin_name(name): tensor for name, tensor in encoder.state_dict().items() if "_index" not in name}
@@ -102,9 +102,9 @@ def test_every_layer_is_what_a_decoder_of_so_many_layers_says() -> None:
     torch.manual_seed(0)
     network = MaskFormerNetwork(SMALL).eval()
     found = network(images(), deep=True)
-    assert found.queries.shape == (3, 2, 5, 32)
+    assert found.queries.shape == (3, 2, 5, 64)
     for layers in (1, 2, 3):
-        shallow = MaskFormerNetwork(MaskFormerShape("tiny", queries=5, width=32, layers=layers, heads=4, ffn=48)).eval()
+        shallow = MaskFormerNetwork(MaskFormerShape("tiny", queries=5, width=64, layers=layers, heads=4, ffn=48)).eval()
         shallow.load_state_dict(network.state_dict(), strict=False)
         assert torch.allclose(shallow(images()).masks[-1], found.masks[layers - 1], atol=1e-5)
 
@@ -133,7 +133,7 @@ def test_fixed_norms_stay_as_they_came() -> None:
     assert norms
     assert not any(each.training or each.weight.requires_grad for each in norms)
     assert all(torch.equal(each.running_mean, old) for each, old in zip(norms, before, strict=True))  # type: ignore[arg-type]
-    free = MaskFormerNetwork(MaskFormerShape("tiny", fixed_norms=False, queries=5, width=32, heads=4)).train()
+    free = MaskFormerNetwork(MaskFormerShape("tiny", fixed_norms=False, queries=5, width=64, heads=4)).train()
     assert all(each.training and each.weight.requires_grad for each in _norms(free))
 
 
@@ -168,7 +168,7 @@ def test_a_backbone_is_filled_from_what_transformers_saved(tmp_path: Path) -> No
     saved = ResNetModel(ResNetConfig(**layers))
     saved.save_pretrained(tmp_path)
     network = MaskFormerNetwork(
-        MaskFormerShape(f"transformers:{tmp_path}", queries=5, width=32, layers=1, heads=4, ffn=48)
+        MaskFormerShape(f"transformers:{tmp_path}", queries=5, width=64, layers=1, heads=4, ffn=48)
     )
     network.fill_backbone()
     wanted = saved.embedder.embedder.convolution.weight

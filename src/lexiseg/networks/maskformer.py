@@ -66,7 +66,7 @@ class MaskFormerShape:
         `Weights.of` reads it.
     fixed_norms: batch normalisation keeps the numbers that the backbone came with, in training too.
     queries: N.
-    width: of queries and of the pixels' features, a multiple of 32.
+    width: of queries and of the pixels' features, a multiple of 32 from 64 on (so that one cell can be normalised).
     layers, heads, ffn: of the transformer decoder, and the width of its feed-forward part.
     dropout: in the decoder, 0-1.
     """
@@ -84,8 +84,10 @@ class MaskFormerShape:
         for name in ("queries", "layers", "heads", "ffn"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if self.width < GROUPS or self.width % GROUPS or self.width % self.heads:
-            raise SettingError(f"width must be a multiple of {GROUPS} and of the heads, got {self.width}")
+        if self.width < 2 * GROUPS or self.width % GROUPS or self.width % self.heads:
+            raise SettingError(
+                f"width must be a multiple of {GROUPS} from {2 * GROUPS} on, and of the heads, got {self.width}"
+            )
         if not 0 <= self.dropout < 1:
             raise SettingError(f"dropout must be 0 or more and below 1, got {self.dropout}")
 
