@@ -146,7 +146,22 @@ def test_every_parameter_that_trains_gets_a_gradient() -> None:
     network = MaskFormerNetwork(SMALL).train()
     found = network(images(), deep=True)
     (found.masks.square().sum() + found.queries.square().sum()).backward()
-    assert [name for name, each in network.named_parameters() if each.requires_grad and each.grad is None] == []
+    reached = {name for name, each in network.named_parameters() if each.grad is not None and each.grad.any()}
+    assert reached == {name for name, each in network.named_parameters() if each.requires_grad}
+
+
+@torch.no_grad()
+def test_what_the_first_self_attention_says_is_the_bias_of_its_norm() -> None:
+    """Which is why the rest of it is not trained."""
+    torch.manual_seed(0)
+    network = MaskFormerNetwork(SMALL).eval()
+    before = network(images()).masks
+    first = network.decoder.decoder.layers[0]
+    for parameter in (*first.self_attn.q_proj.parameters(), *first.self_attn.k_proj.parameters()):
+        parameter.normal_()
+    for parameter in (first.self_attn.v_proj.weight, first.self_attn.o_proj.weight, first.self_attn_layer_norm.weight):
+        parameter.normal_()
+    assert torch.equal(network(images()).masks, before)
 
 
 @torch.no_grad()

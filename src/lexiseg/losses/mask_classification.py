@@ -43,7 +43,7 @@ class Norms:
         cls, masks: int, queries: int, weights: LossWeights, average: Callable[[Tensor], Tensor] = lambda own: own
     ) -> Norms:
         """masks, queries: of this process's batch. average: the mean of numbers over the processes."""
-        own = torch.tensor([float(masks), masks + weights.no_object * (queries - masks)], dtype=torch.float64)
+        own = torch.tensor([float(masks), masks + weights.no_object * (queries - masks)])
         found, classes = average(own).tolist()
         return cls(max(1.0, found), max(classes, torch.finfo(torch.float32).tiny))
 

@@ -49,6 +49,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from lexiseg import files
+from lexiseg.encoders import efficientnet_lite
 from lexiseg.encoders.checkpoints import read_file
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_VIT
@@ -506,6 +507,14 @@ def _to_be_trained(backbone: str, about: str) -> Variant:
     return Variant(Config(masks=MaskFormerShape(backbone)), weights, _LARGE, f"MaskFormer on {about}; to be trained")
 
 
+_SMALL = Config(
+    masks=MaskFormerShape("lite2", queries=32, width=128, layers=3, heads=4, ffn=512),
+    start_from="usual",
+    clip="asset:mini-clip",
+    head_width=256,
+    mask_statistics=(efficientnet_lite.MEAN, efficientnet_lite.STD),
+)
+
 _TINY_MASKS = MaskFormerShape("tiny", fixed_norms=False, queries=8, width=64, layers=2, heads=4, ffn=64)
 
 VARIANTS: Mapping[str, Variant] = {
@@ -514,6 +523,12 @@ VARIANTS: Mapping[str, Variant] = {
         None,
         Inference(short_side=64, blend="logits", prompts="single"),
         "random weights, for tests",
+    ),
+    "small": Variant(
+        _SMALL,
+        Weights("none", "a small ZSSeg", "train it (lexiseg train zsseg --mini)"),
+        Inference(long_side=256, blend="logits", prompts="vild14"),
+        "MaskFormer on EfficientNet-Lite2 beside the embedded CLIP; to be trained",
     ),
     "rn101": Variant(
         Config(masks=MaskFormerShape("rn101c")),

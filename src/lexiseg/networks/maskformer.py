@@ -207,8 +207,11 @@ class MaskFormerNetwork(nn.Module):
                     nn.init.kaiming_normal_(each.weight, mode="fan_out", nonlinearity="relu")
         for module in self._fixed():
             module.requires_grad_(False)
-        # the first layer's states are zeros, which this weight multiplies
-        self.decoder.decoder.layers[0].self_attn.v_proj.weight.requires_grad_(False)
+        # the first layer's states are zeros, so what its self-attention and norm make of them is one constant; the
+        # norm's bias is that alone, without the division by a variance of zero on the way back
+        first = self.decoder.decoder.layers[0]
+        first.self_attn.requires_grad_(False)
+        first.self_attn_layer_norm.weight.requires_grad_(False)
 
 
 def _config(shape: MaskFormerShape) -> Any:
