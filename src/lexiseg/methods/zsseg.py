@@ -372,6 +372,8 @@ class ZsSeg(nn.Module, Segmenter[ZsSegEmbedding, Words]):
         for image, picture in enumerate(pixels.normalise(images, statistics)):
             numbers = torch.nonzero(proposals.valid[image])[:, 0]
             for some in torch.split(numbers, max(1, NUMBERS_AT_ONCE // (size[0] * size[1]))):
+                if not len(some):
+                    continue
                 full = upsample(proposals.masks[image, some][None], size, covers=proposals.covers)[0] > least
                 for place, crop in crops(picture, full, black, rule):
                     yield (image, int(some[place])), crop.to(dtype)

@@ -212,7 +212,8 @@ class Trainer:
 
     def _average(self, values: Tensor) -> Tensor:
         """The mean of numbers over the processes."""
-        return total(values.to(self.accelerator.device)) / self.accelerator.num_processes
+        mean: Tensor = total(values.to(self.accelerator.device)) / self.accelerator.num_processes
+        return mean
 
     def _hook(self, name: str) -> None:
         if hasattr(self.objective, name):
