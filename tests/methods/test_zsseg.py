@@ -1,4 +1,4 @@
-"""ZSSeg's formulas in float64 numpy, its grid against known pixels, its authors' checkpoints, and bad input."""
+"""ZSSeg's formulas in float64 numpy, its grid against known pixels, its authors' checkpoints, and bad input (zsseg.md)."""
 
 from __future__ import annotations
 
