@@ -1,4 +1,4 @@
-"""ZSSeg's formulas in float64 numpy, its grid against known pixels, its authors' checkpoints, and bad input (zsseg.md)."""
+"""ZSSeg (zsseg.md): formulas in float64 numpy, the grid against known pixels, the authors' checkpoints, bad input."""
 
 from __future__ import annotations
 

@@ -367,16 +367,15 @@ class ZsSeg(nn.Module, Segmenter[ZsSegEmbedding, Words]):
         size, dtype = (images.shape[-2], images.shape[-1]), pixels.dtype_of(self.clip.vision)
         statistics = (self.clip.mean, self.clip.std)
         rule = self.config.crop_rule(self.config.crop_size or self.clip.image_size)
-        black = pixels.normalise(images.new_zeros(3, 1, 1), statistics).flatten()
         least = math.log(self.config.mask_threshold / (1 - self.config.mask_threshold))
-        for image, picture in enumerate(pixels.normalise(images, statistics)):
+        for image, picture in enumerate(images):
             numbers = torch.nonzero(proposals.valid[image])[:, 0]
             for some in torch.split(numbers, max(1, NUMBERS_AT_ONCE // (size[0] * size[1]))):
                 if not len(some):
                     continue
                 full = upsample(proposals.masks[image, some][None], size, covers=proposals.covers)[0] > least
-                for place, crop in crops(picture, full, black, rule):
-                    yield (image, int(some[place])), crop.to(dtype)
+                for place, crop in crops(picture, full, rule, statistics, dtype):
+                    yield (image, int(some[place])), crop
 
     def _scale(self, scale: float | None) -> float:
         return float(self.clip.logit_scale) if scale is None else scale

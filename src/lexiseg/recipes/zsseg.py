@@ -37,7 +37,7 @@ __all__ = ["ADE150", "ALL_LABELS", "CROSS_DATASET", "MINI", "RECIPE", "RELEASED"
 # a tenth of the rate for what has seen ImageNet; no decay of norms and embeddings
 _GROUPS = (
     Group(("segmenter.network.backbone.*",), rate=0.1),
-    Group(("*norm*", "*bn*", "*.fpn.*.1.*", "*embed*"), weight_decay=0.0),
+    Group(("*norm*", "*.fpn.*.1.*", "*embed*"), weight_decay=0.0),  # a ResNet's norms are fixed
 )
 
 # --- the paper's
