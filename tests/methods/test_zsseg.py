@@ -18,7 +18,7 @@ from lexiseg import catalog
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT
 from lexiseg.encoders.prompts import Prompts
-from lexiseg.errors import DataError, LexisegError, SettingError, WeightsError
+from lexiseg.errors import DataError, LexisegError, SettingError, UnknownName, WeightsError
 from lexiseg.inference.predictor import Predictor
 from lexiseg.layers import pixels
 from lexiseg.methods import zsseg
@@ -263,11 +263,28 @@ def test_any_proposer_of_the_shelf_can_make_the_masks() -> None:
     assert result.scores.sum(-1).amax() == pytest.approx(1, abs=1e-5)
 
 
+@torch.no_grad()
+def test_a_saved_model_can_name_the_masks_of_another_proposer(tmp_path: Path) -> None:
+    catalog.save(segmenter(), tmp_path / "whole", method="zsseg", inference=TINY.inference)
+    loaded, _ = catalog.load(tmp_path / "whole", proposer="kmeans")
+    again: Any = loaded
+    assert again.network is None
+    found = again.classify(again.embed_image(images()), again.embed_text(WORDS, PROMPTS))
+    assert found.scores.shape[1] <= 8
+    catalog.save(again, tmp_path / "regions", method="zsseg", inference=TINY.inference)
+    same, _ = catalog.load(tmp_path / "regions")
+    assert torch.equal(same.classify(same.embed_image(images()), same.embed_text(WORDS, PROMPTS)).scores, found.scores)
+    with pytest.raises(WeightsError, match="saved without MaskFormer"):
+        catalog.load(tmp_path / "regions", proposer="maskformer")
+
+
 def test_settings_that_exclude_each_other_are_told() -> None:
     with pytest.raises(SettingError, match="give masks, or name a proposer"):
         segmenter(proposer="none").embed_image(images())
     with pytest.raises(SettingError, match="has no queries"):
         Config(proposer="kmeans", branches="queries")
+    with pytest.raises(UnknownName, match="superpixels"):
+        Config(proposer="superpixel")
     with pytest.raises(SettingError, match="mask_threshold"):
         Config(mask_threshold=1.0)
     with pytest.raises(SettingError, match="ensemble_weight"):

@@ -39,6 +39,7 @@ import itertools
 import json
 import math
 import os
+import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from lexiseg import files
+from lexiseg import proposals as shelf
 from lexiseg.encoders import efficientnet_lite
 from lexiseg.encoders.checkpoints import read_file
 from lexiseg.encoders.clip import Clip
@@ -56,7 +58,7 @@ from lexiseg.encoders.clip_shape import TINY_VIT
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.weights import find, fit, portable, read_folder, read_json
-from lexiseg.errors import SettingError, WeightsError
+from lexiseg.errors import SettingError, UnknownName, WeightsError
 from lexiseg.layers import pixels
 from lexiseg.layers.crops import CropRule, crops
 from lexiseg.layers.pixels import Statistics
@@ -123,7 +125,7 @@ class Config:
     allow_pickle: read weights that only come as a pickle, from a source you trust. ZSSeg's own do.
     """
 
-    proposer: Literal["maskformer", "none", "selective_search", "contours", "kmeans", "superpixels"] = "maskformer"
+    proposer: str = "maskformer"
     masks: MaskFormerShape = _MASKS
     start_from: str | None = None
     clip: str = "openai/clip-vit-base-patch16"
@@ -147,6 +149,8 @@ class Config:
 
     def __post_init__(self) -> None:
         pixels.check(self.mask_statistics)
+        if self.proposer not in (known := [MASKFORMER, OUTSIDE, *_shelf()]):
+            raise UnknownName("proposer", self.proposer, known)
         for name in ("ensemble_weight", "unseen_weight"):
             value = getattr(self, name)
             require(value is None or 0 <= value <= 1, name, "a weight, 0 to 1", value)
@@ -161,6 +165,11 @@ class Config:
 
     def crop_rule(self, side: int) -> CropRule:
         return CropRule(side, self.crop_margin, self.crop_fill, self.crop_aspect, self.crop_antialias)
+
+
+def _shelf() -> list[str]:
+    """The files of `proposals/`, each a way to make masks."""
+    return sorted(each.name for each in pkgutil.iter_modules(shelf.__path__) if not each.name.startswith("_"))
 
 
 def traits(config: Config) -> Traits:
@@ -427,7 +436,7 @@ def save(segmenter: ZsSeg, folder: str | os.PathLike[str]) -> None:
         segmenter.learned.save(folder / LEARNED_FILE)
 
 
-_NOT_OURS = ("clip.", "context")  # tensors that have files of their own
+_NOT_OURS = ("clip.", "context", "proposer.")  # tensors that have files of their own, or are had anew
 
 
 def _fresh(config: Config, clip: Clip) -> ZsSeg:
@@ -496,7 +505,7 @@ def _read_released(file: Path, config: Config) -> ZsSeg:
 
 
 def _kept(segmenter: ZsSeg) -> dict[str, Tensor]:
-    """The tensors that have files of their own, and are there already."""
+    """The tensors that `save` leaves to others, and that are there already."""
     return {name: each for name, each in segmenter.state_dict().items() if name.startswith(_NOT_OURS)}
 
 
