@@ -478,6 +478,15 @@ def test_a_picture_without_any_label_teaches_nothing() -> None:
     assert losses(Training(NAMES), batch(nothing)) == {"classes": 0.0, "focal": 0.0, "dice": 0.0}
 
 
+def test_losses_on_the_grid_are_those_of_labels_that_are_as_coarse() -> None:
+    """With labels of whole cells (of four pixels) all that is left is how masks are interpolated between cells."""
+    given = batch(labels())
+    coarse, fine = (losses(Training(NAMES, losses_at=at), given) for at in ("grid", "pixels"))
+    assert coarse["classes"] == pytest.approx(fine["classes"], rel=1e-6)
+    assert coarse["dice"] == pytest.approx(fine["dice"], rel=0.02)
+    assert coarse["dice"] != fine["dice"]
+
+
 def test_counting_over_the_whole_batch_makes_pieces_add_up() -> None:
     objective = Training(NAMES).build(segmenter()).eval()
     objective.before_step(0)

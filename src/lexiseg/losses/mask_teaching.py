@@ -33,6 +33,8 @@ class Training:
     prompts: what the words are put into; see `Inference.prompts`.
     unlabelled: pixels without a label, or with one that is ignored, are "ignored", so that a mask may cover them and a
         query be what it likes there; or as released a "negative" of every mask.
+    losses_at: masks are compared with labels at the "pixels" of the labels, or on the masks' own "grid", which is
+        cheaper and coarser.
     costs: of matching. weights: of the losses.
     """
 
@@ -40,6 +42,7 @@ class Training:
     unseen: tuple[str, ...] = ()
     prompts: str = "vild14"
     unlabelled: Literal["ignored", "negative"] = "ignored"
+    losses_at: Literal["pixels", "grid"] = "pixels"
     costs: Costs = _COSTS
     weights: LossWeights = _WEIGHTS
 
@@ -112,6 +115,7 @@ class MaskTeaching(nn.Module):
             costs=settings.costs,
             weights=settings.weights,
             spare_unlabelled=settings.unlabelled == "ignored",
+            on_grid=settings.losses_at == "grid",
         )
         self._overlap = 1 - float(missed)
         return losses

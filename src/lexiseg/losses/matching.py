@@ -67,10 +67,13 @@ class Targets:
         return sum(map(len, self.numbers))
 
     def at(self, size: Sequence[int], covers: Sequence[int]) -> Targets:
-        """On a grid of this size that spans `covers` pixels, by the pixel at the corner of each cell, as released."""
+        """On a grid of this size that spans `covers` pixels, by the pixel in the middle of each cell.
+
+        The released code takes the one at its corner.
+        """
         places = []
         for cells, spanned, side in zip(size, covers, self.labels.shape[-2:], strict=True):
-            place = (torch.arange(cells, device=self.labels.device) * spanned) // cells
+            place = ((2 * torch.arange(cells, device=self.labels.device) + 1) * spanned) // (2 * cells)
             places.append((place.clamp(max=side - 1), place < side))
         (rows, inside_rows), (columns, inside_columns) = places
         labels = self.labels[:, rows[:, None], columns]

@@ -97,7 +97,7 @@ UNSEEN = tuple(sorted(Vocabulary(MSRC, shared_words=True).names)[4::5])
 MINI = Recipe(
     model="zsseg/small",
     from_scratch=True,
-    objective=Training(MSRC, UNSEEN),
+    objective=Training(MSRC, UNSEEN, losses_at="grid"),
     data=MaskedData(
         "data",
         shards=("msrc",),
