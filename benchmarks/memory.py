@@ -5,8 +5,10 @@
     python benchmarks/memory.py --window 512 --stride 384        other tiles
     python benchmarks/memory.py --sizes                          the masks alone
 
-The last row is a window of a method that groups pixels, as GroupViT and SegCLIP do: 8 regions of pixels, each with
-scores for all classes, made and decoded. As dense scores at every pixel they would be 681 MB before any decoding.
+The last rows are masks, made and decoded. A window of a method that groups pixels, as GroupViT and SegCLIP do: 8
+regions of pixels, each with scores for all classes; as dense scores at every pixel they would be 681 MB before any
+decoding. And ZSSeg's assembly: 100 soft masks at stride 4 of 640 x 853; at the picture's size all masks are 218 MB, and
+the sums over 847 classes 1.8 GB.
 
 Each case is a process of its own, whose model is loaded and which has labelled a tiny photograph. Random weights of
 ViT-B/16's shape; pictures above 2048² pass the network in tiles, as they do for everybody. Linux only.
@@ -28,6 +30,7 @@ from lexiseg.speed.bench import Case, memory_of
 
 BAR = 2000  # MB, for 4096² and 847 classes
 MASKS, MASK_SIZE, MASK_CLASSES, MASK_BAR = 8, 448, 847, 100  # regions, pixels of a side, classes, MB
+PROPOSALS, PROPOSED = 100, (640, 853)  # ZSSeg's masks, and its pictures of COCO
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     extra = measuring.in_new_process(memory_of_masks, size, classes, options.threads)
     script.row(f"{MASKS} masks of {size}²", classes, script.memory([extra]), "–", f"≤ {MASK_BAR}")
     rows.append({"masks": MASKS, "size": size, "classes": classes, "extra_mb": extra})
+    sides, count = ((64, 64), 5) if options.quick else (PROPOSED, PROPOSALS)
+    extra = measuring.in_new_process(memory_of_proposals, count, sides, classes, options.threads)
+    script.row(f"{count} proposals of {sides[0]} x {sides[1]}", classes, script.memory([extra]), "–", "")
+    rows.append({"proposals": count, "size": sides, "classes": classes, "extra_mb": extra})
     script.write(options, "megabytes over the weights", rows)
 
 
@@ -63,6 +70,22 @@ def memory_of_masks(size: int, classes: int, threads: int) -> float | None:
     torch.set_num_threads(threads)
     label_regions(32, 5)  # compiles
     return measuring.extra_memory(lambda: label_regions(size, classes))
+
+
+def memory_of_proposals(count: int, size: tuple[int, int], classes: int, threads: int) -> float | None:
+    torch.set_num_threads(threads)
+    label_proposals(5, (64, 64), 5)  # compiles
+    return measuring.extra_memory(lambda: label_proposals(count, size, classes))
+
+
+def label_proposals(count: int, size: tuple[int, int], classes: int) -> None:
+    """ZSSeg's assembly: soft masks on a grid of stride 4 that is padded to multiples of 32, scores of both branches."""
+    random = torch.Generator().manual_seed(0)
+    covers = (-(-size[0] // 32) * 32, -(-size[1] // 32) * 32)
+    coarse = 5 * torch.randn(1, count, 10, 10, generator=random)
+    masks = F.interpolate(coarse, (covers[0] // 4, covers[1] // 4), mode="bicubic")
+    scores = torch.randn(1, count, classes, generator=random).softmax(dim=2)
+    decode(MaskScores(masks, scores, covers=covers), size)
 
 
 def label_regions(size: int, classes: int) -> None:

@@ -55,6 +55,7 @@ class Traits:
     background: "own" where `classify` adds a background channel by a rule of the method's own.
     reads_seen: `embed_text` reads `Vocabulary.seen`.
     regions: the embedding has masks without words.
+    accepts_masks: takes masks from outside, as `embed_image(images, proposals: Proposals | None = None)`.
     classify_settings: fields of the Config that `embed_text` and `classify` alone read, at every call: a sweep over
         them embeds each photograph once.
     """
@@ -63,6 +64,7 @@ class Traits:
     background: Literal["none", "own"] = "none"
     reads_seen: bool = False
     regions: bool = False
+    accepts_masks: bool = False
     classify_settings: tuple[str, ...] = ()
 
 

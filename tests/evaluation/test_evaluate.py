@@ -30,6 +30,7 @@ from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.setup import Model, Setup
 from lexiseg.evaluation.subject import prepare
 from lexiseg.inference.predictor import Predictor
+from lexiseg.vocabulary import Vocabulary
 
 ABSENT = "went to classes that are in no label map, which count with 0"
 CHILD = Path(__file__).parent / "child.py"
@@ -69,6 +70,25 @@ def test_pixels_left_unlabelled_count_for_the_background_where_it_is_scored(tmp_
     assert list(result.classes) == ["red", "background"]
     assert result["miou"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     assert not result.warnings
+
+
+def test_a_method_that_weighs_seen_and_unseen_classes_is_scored_by_both(tmp_path: Path) -> None:
+    """ZSSeg with random weights: its ensemble hears from the benchmark which classes were seen."""
+    data = noise(tmp_path / "data", 3)
+    subject = prepare(Setup(Model("zsseg/tiny", device="cpu", dtype="fp32"), "folder", data))
+    results = []
+    for seen in ((True, False, True), (False, True, False)):
+        flags = dataclasses.replace(
+            subject.opened,
+            subsets={"seen": tuple(np.flatnonzero(seen)), "unseen": tuple(np.flatnonzero(np.logical_not(seen)))},
+        )
+        words = Vocabulary(subject.vocabulary, seen=seen)
+        results.append(measure(dataclasses.replace(subject, opened=flags, vocabulary=words), Counting()))
+    for result in results:
+        one, other = result["miou_seen"], result["miou_unseen"]
+        assert result["hiou"] == pytest.approx(2 * one * other / (one + other) if one + other else 0)
+        assert 0 <= result["pixel_accuracy"] <= 1
+    assert results[0]["pixel_accuracy"] != results[1]["pixel_accuracy"]
 
 
 def test_seen_and_unseen_classes_are_told_apart(two: Path) -> None:

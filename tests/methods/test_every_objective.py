@@ -30,7 +30,14 @@ from lexiseg.training.recipe import Recipe, change
 
 BATCH = 6
 # parameters that stand still for a reason of the method's own
-FROZEN = {"simseg": ("segmenter.towers.clip.log_scale",)}  # its own temperature is trained in its place
+# MaskFormer's first self-attention sees zeros: a constant, which the bias of the norm behind it is alone
+_CONSTANT = "segmenter.network.decoder.decoder.layers.0.self_attn"
+_MASKFORMER = (f"{_CONSTANT}.*", f"{_CONSTANT}_layer_norm.weight")
+FROZEN = {
+    "simseg": ("segmenter.towers.clip.log_scale",),  # its own temperature is trained in its place
+    "zsseg": _MASKFORMER,
+    "a proposer with negatives": _MASKFORMER,
+}
 # settings without which an objective draws random numbers, so that the same samples would not give the same loss
 STILL: dict[str, dict[str, Any]] = {"mini_clip": {"objective.keep": 1.0}}
 
@@ -45,6 +52,10 @@ def lessons() -> dict[str, Recipe]:
     config: Any = taught.config
     return {
         **found,
+        "a proposer with negatives": replace(
+            found["zsseg"],
+            objective=replace(found["zsseg"].objective, unlabelled="negative"),  # type: ignore[type-var]
+        ),
         "a student with holes": replace(taught, objective=student.Training(unseen=names), data=holes),
         "a student that teaches itself": replace(taught, objective=student.Training(self_training=0), data=holes),
         "a student of features": replace(taught, objective=student.Training(distillation=1.0)),
@@ -167,6 +178,8 @@ def test_losses_are_means_over_the_batch(name: str) -> None:
 def test_accumulating_pieces_changes_nothing(name: str) -> None:
     lesson = Lesson.of(name)
     objective = lesson.hold_still()
+    if hasattr(objective, "before_batch"):
+        objective.before_batch(lesson.batch, lambda own: own)
     whole = gradients(objective, objective(lesson.batch))
     objective.zero_grad()
     found: dict[str, Tensor] = {}

@@ -74,7 +74,9 @@ def upsample(scores: Tensor, size: Sequence[int], *, covers: Sequence[int] | Non
     if covers == size:
         return whole
     missing = [max(0, side - spanned) for side, spanned in zip(size, covers, strict=True)]
-    return functional.pad(whole, (0, missing[1], 0, missing[0]), mode="replicate")[..., : size[0], : size[1]]
+    if any(missing):
+        whole = functional.pad(whole, (0, missing[1], 0, missing[0]), mode="replicate")
+    return whole[..., : size[0], : size[1]]
 
 
 def cross_entropy(scores: Tensor, targets: Tensor, *, ignore: int, mean: Literal["valid", "all"] = "valid") -> Tensor:

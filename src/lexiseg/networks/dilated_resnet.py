@@ -39,12 +39,15 @@ class DilatedResNetShape:
 
     stem: "v1" is one 7x7 convolution, as in the weights on the hub; "v1c" three 3x3 ones, as MaskCLIP's authors use.
     output_stride: pixels per cell of the last map.
+    last_dilations: of the bottlenecks of the last stage, times what the output stride asks for; the last number holds
+        for all that follow. DeepLab's grid is (1, 2, 4).
     """
 
     layers: tuple[int, int, int, int]
     width: int = 64
     stem: Literal["v1", "v1c"] = "v1c"
     output_stride: Literal[8, 16, 32] = 8
+    last_dilations: tuple[int, ...] = (1,)
 
 
 RESNETS: Mapping[str, tuple[tuple[int, int, int, int], int]] = {  # layers, width
@@ -72,7 +75,8 @@ class DilatedResNet(nn.Module):
             self.stem = _deep_stem(width)
         channels, stages = width, []
         for place, (blocks, (stride, dilation)) in enumerate(zip(shape.layers, plan, strict=True)):
-            stages.append(_stage(channels, width * 2**place, blocks, stride=stride, dilation=dilation))
+            grid = shape.last_dilations if place == 3 else (1,)
+            stages.append(_stage(channels, width * 2**place, blocks, stride=stride, dilation=dilation, grid=grid))
             channels = width * 2**place * EXPANSION
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
 
@@ -148,9 +152,12 @@ class Bottleneck(nn.Module):
         return functional.relu(self.bn3(self.conv3(x)) + shortcut)
 
 
-def _stage(channels: int, inner: int, blocks: int, *, stride: int, dilation: int) -> nn.Sequential:
-    first = Bottleneck(channels, inner, stride=stride, dilation=max(1, dilation // 2))
-    rest = [Bottleneck(inner * EXPANSION, inner, stride=1, dilation=dilation) for _ in range(blocks - 1)]
+def _stage(
+    channels: int, inner: int, blocks: int, *, stride: int, dilation: int, grid: tuple[int, ...]
+) -> nn.Sequential:
+    rates = [grid[min(place, len(grid) - 1)] for place in range(blocks)]
+    first = Bottleneck(channels, inner, stride=stride, dilation=max(1, dilation // 2) * rates[0])
+    rest = [Bottleneck(inner * EXPANSION, inner, stride=1, dilation=dilation * rate) for rate in rates[1:]]
     return nn.Sequential(first, *rest)
 
 

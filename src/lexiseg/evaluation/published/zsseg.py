@@ -11,7 +11,8 @@ _RELEASED = Study(
     name="released",
     source="ZSSeg's code: sizes, data-set names as prompts; per data set ensemble weight, mask threshold, prompts",
     variants=("rn101",),
-    settings={"statistics": "imagenet", "short_side": 512, "long_side": 2048, "blend": "logits"},
+    preset="released",
+    settings={"short_side": 512, "long_side": 2048, "blend": "logits"},
     rows={
         "coco_stuff_156_15": row(
             ensemble_weight=0.8, mask_threshold=0.5, learned_prompts="both", short_side=640, long_side=2560
