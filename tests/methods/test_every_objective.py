@@ -32,7 +32,7 @@ BATCH = 6
 # parameters that stand still for a reason of the method's own
 FROZEN = {"simseg": ("segmenter.towers.clip.log_scale",)}  # its own temperature is trained in its place
 # settings without which an objective draws random numbers, so that the same samples would not give the same loss
-STILL: dict[str, dict[str, Any]] = {"mini_clip": {"objective.keep": 1.0}}
+STILL: dict[str, dict[str, Any]] = {"mini_clip_vit": {"objective.keep": 1.0}}
 
 
 def lessons() -> dict[str, Recipe]:
