@@ -7,7 +7,7 @@ Writes card.json with all numbers, card.md with the tables and the commands, and
 again, so the same command goes on where it was interrupted. Parts:
 
     masks-val       22 words at once, and each photograph's own words, through `lexiseg evaluate`
-    held-out        the photographs of masks-train that `data.masked.held_out` keeps from training, in the same way
+    held-out        the photographs of masks-train that `data.mini.crops.kept_aside` keeps from training, in the same way
     unseen-words    the 22 classes called by words that the model was not trained with
     photographs     tiny-imagenet val, top-1 by the class token and by the mean of the patches
     words           where words without photographs land, see card_words.py
@@ -45,7 +45,7 @@ from torch.nn import functional
 from lexiseg import files, settings
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
-from lexiseg.data.mini.masked import held_out
+from lexiseg.data.mini.crops import kept_aside
 from lexiseg.data.mini.sheets import read_sheets
 from lexiseg.encoders.weights import find
 from lexiseg.evaluation.evaluate import evaluate
@@ -56,7 +56,7 @@ from lexiseg.methods.maskclip import VARIANTS
 from lexiseg.metrics.bootstrap import Interval
 from lexiseg.provenance import environment
 
-HELD_OUT = {"MSRC": "msrc-even", "COCO": "coco-train2017-panoptic"}
+HELD_OUT = {"MSRC": ("msrc-even",), "COCO": ("coco-train2017-panoptic", "coco-train2017-things")}
 QUICK = 20  # every so manyth photograph of tiny-imagenet
 SIZES = {64: 1, 128: 10, 192: 10}  # sides they are shown at, pixels, and every so manyth without --quick
 AT_ONCE = 50  # photographs in one forward
@@ -88,11 +88,12 @@ class Card:
         return self.held_out("MSRC") if self.quick else self.data / "masks-val"
 
     def held_out(self, name: str) -> Path:
-        """The held-out part of a shard of masks-train as a folder of its own, so that `lexiseg evaluate` reads it."""
-        folder, shard = self.out / f"held-out-{name}", HELD_OUT[name]
+        """The kept part of shards of masks-train as a folder of its own, so that `lexiseg evaluate` reads it."""
+        folder = self.out / f"held-out-{name}"
         if not (folder / "classes.json").is_file():
-            content = _part_of(self.data / "masks-train" / f"{shard}.tar", shard)
-            files.write_bytes(folder / f"{shard}.tar", content)
+            for shard in HELD_OUT[name]:
+                content = _part_of(self.data / "masks-train" / f"{shard}.tar", shard)
+                files.write_bytes(folder / f"{shard}.tar", content)
             files.write_bytes(folder / "classes.json", (self.data / "masks-train" / "classes.json").read_bytes())
         return folder
 
@@ -288,7 +289,7 @@ def _part_of(path: Path, shard: str) -> bytes:
     content = io.BytesIO()
     with tarfile.open(path, "r:") as source, tarfile.open(fileobj=content, mode="w") as target:
         for member in source:
-            if held_out(f"{shard}/{member.name.partition('.')[0]}"):
+            if kept_aside(f"{shard}/{member.name.partition('.')[0]}"):
                 target.addfile(member, source.extractfile(member))
     return content.getvalue()
 

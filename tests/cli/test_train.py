@@ -66,6 +66,6 @@ def test_a_stage_that_labels_says_what_it_did(tmp_path: Path, capsys: pytest.Cap
 def test_every_version_of_a_recipe_is_listed_and_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["recipes"]
-    assert {"simseg", "simseg/from_clip", "simseg/toy", "maskclip_plus/voc_15_5", "mini_clip/resnet"} <= set(listed)
+    assert {"simseg", "simseg/from_clip", "simseg/toy", "maskclip_plus/voc_15_5", "mini_clip_vit/resnet"} <= set(listed)
     assert all(find(name, mini=False, toy=False) for name in listed)
-    assert listed["mini_clip/resnet"] == "mini_clip/resnet, 2,900 steps in 2 stages"
+    assert listed["mini_clip_vit/resnet"] == "mini_clip_vit/resnet, 2,900 steps in 2 stages"

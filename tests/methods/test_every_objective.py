@@ -39,7 +39,7 @@ FROZEN = {
     "a proposer with negatives": _MASKFORMER,
 }
 # settings without which an objective draws random numbers, so that the same samples would not give the same loss
-STILL: dict[str, dict[str, Any]] = {"mini_clip": {"objective.keep": 1.0}}
+STILL: dict[str, dict[str, Any]] = {"mini_clip_vit": {"objective.keep": 1.0}}
 
 
 def lessons() -> dict[str, Recipe]:

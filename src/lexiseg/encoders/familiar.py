@@ -4,7 +4,7 @@ An embedded CLIP was shown a few hundred concepts. It has a vector for any word,
 that vector lies anywhere, as close to some concept as that of a word it knows: "donkey" is nearest to "keyboard". So
 neither knowing nor likeness can be read from the vectors, and both are listed:
 
-    concepts.json   beside the weights: the names of the concepts
+    concepts.json   beside the weights: "names" of the concepts, and "masks", those that were taught with masks
     familiar.json   beside the weights: "taken", nouns that the model puts at a concept that they mean
     HINTS           nouns by the name of like meaning, whatever the weights: synonyms and kinds
 
@@ -45,15 +45,27 @@ class Familiar:
     names: of the concepts, lower case.
     taken: nouns, each with the concept that is nearest to it; None where they were not looked for.
     hints: nouns, each with a word of like meaning; None for the list in `HINTS`.
+    outlined: the names that were taught with masks, lower case; the others with whole photographs alone. None where it
+        was not told.
     """
 
     names: frozenset[str]
     taken: Mapping[str, str] | None = None
     hints: Mapping[str, str] | None = None
+    outlined: frozenset[str] | None = None
 
     def knows(self, word: str) -> bool:
         """Whether the model knows the word, its singular, or what a phrase is about: the car of "red cars at night"."""
         return any(form in self.names or form in (self.taken or ()) for form in _forms(word))
+
+    def outlines(self, word: str) -> bool:
+        """Whether the model was shown the outlines of what a word that it knows names."""
+        if self.outlined is None:
+            return True
+        taken = self.taken or {}
+        known = (form for form in _forms(word) if form in self.names or form in taken)
+        form = next(known, None)
+        return form is not None and (form in self.outlined or taken.get(form, "").lower() in self.outlined)
 
     def warnings(self, words: Sequence[str]) -> tuple[str, ...]:
         """A sentence for each word that the model does not know; one for all of them where they are many."""
@@ -91,10 +103,13 @@ def read_familiar(folder: Path) -> Familiar | None:
     if not (folder / NAMES).is_file():
         return None
     try:
-        names = frozenset(name.lower() for one in read_json(folder / NAMES)["names"] for name in one)
-        if not (folder / NOUNS).is_file():
-            return Familiar(names)
-        return Familiar(names, _by_noun(read_json(folder / NOUNS)["taken"]))
+        content = read_json(folder / NAMES)
+        names, outlined = (
+            frozenset(name.lower() for one in listed for name in one) if listed is not None else None
+            for listed in (content["names"], content.get("masks"))
+        )
+        taken = _by_noun(read_json(folder / NOUNS)["taken"]) if (folder / NOUNS).is_file() else None
+        return Familiar(names or frozenset(), taken, outlined=outlined)
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"what {folder} knows cannot be read ({error!r}); copy the model again") from error
 
@@ -113,13 +128,27 @@ def _warnings(familiar: Familiar, words: tuple[str, ...]) -> tuple[str, ...]:
     # once for a vocabulary, not for every photograph
     words = tuple(dict.fromkeys(words))
     unknown = [word for word in words if not familiar.knows(word)]
+    rough = [word for word in words if word not in unknown and not familiar.outlines(word)]
+    return (*_of_unknown(familiar, unknown, len(words)), *_of_rough(rough))
+
+
+def _of_unknown(familiar: Familiar, unknown: Sequence[str], asked: int) -> tuple[str, ...]:
     if len(unknown) <= MOST_NOTES:
         return tuple(f"the model has not learned {word!r}{_advice(familiar, word)}" for word in unknown)
     few = ", ".join(repr(word) for word in unknown[:MOST_NOTES])
     return (
-        f"the model has not learned {len(unknown)} of the {len(words)} words ({few}, ...), "
+        f"the model has not learned {len(unknown)} of the {asked} words ({few}, ...), "
         "so treat their pixels with care",
     )
+
+
+def _of_rough(rough: Sequence[str]) -> tuple[str, ...]:
+    """One sentence for all words that were taught without masks."""
+    if not rough:
+        return ()
+    few = ", ".join(repr(word) for word in rough[:MOST_NOTES]) + ", ..." * (len(rough) > MOST_NOTES)
+    its = "its outline" if len(rough) == 1 else "their outlines"
+    return (f"the model knows {few} from whole photographs alone, so {its} may be rough",)
 
 
 def _advice(familiar: Familiar, word: str) -> str:

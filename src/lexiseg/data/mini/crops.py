@@ -67,8 +67,10 @@ class Crops:
 
 @dataclass(frozen=True)
 class ConceptCrops:
-    """root: the folder with `photos-train` and `masks-train`; words: the file of `meanings.prepare`; cache: see
-    `MiniPairs`; masks: whether crops of masked photographs are there at all. part: of `masks-train`, see `read_masked`.
+    """The samples that this file's description tells.
+
+    root: the folder with `photos-train` and `masks-train`. words: the file of `meanings.prepare`. cache: as in
+    `MiniPairs`. everything: also the photographs that candidates are compared on (`kept_aside`).
     """
 
     root: str
