@@ -473,6 +473,19 @@ def test_pixels_without_a_label_may_be_anything_or_are_negatives_as_released() -
     assert negative["classes"] > ignoring["classes"]  # a query on unlabelled pixels is nothing there, and free here
 
 
+def test_pixels_that_are_known_to_be_foreign_are_in_no_mask_but_may_be_something() -> None:
+    seen, whole = labels(), labels()
+    seen[:, :32] = -1
+    whole[:, :32] = 255
+    ignored, foreign, negative = (
+        losses(Training(NAMES, NAMES[:3], unlabelled=each), batch(seen)) for each in ("ignored", "foreign", "negative")
+    )
+    assert foreign["focal"] == negative["focal"] != ignored["focal"]
+    assert foreign["classes"] < negative["classes"]
+    unknown = losses(Training(NAMES, NAMES[:3], unlabelled="foreign"), batch(whole))
+    assert unknown == losses(Training(NAMES, NAMES[:3]), batch(whole))  # the data does not say that these are foreign
+
+
 def test_a_picture_without_any_label_teaches_nothing() -> None:
     nothing = torch.full((2, 64, 64), -1)
     assert losses(Training(NAMES), batch(nothing)) == {"classes": 0.0, "focal": 0.0, "dice": 0.0}

@@ -67,9 +67,9 @@ def mask_classification(
     """The losses of all decoder layers together, and the mean dice loss of the last layer's pairs.
 
     masks: logits [S, B, N, h, w], whose grid spans `covers` pixels. logits: of the classes, "no object" last
-    [S, B, N, C + 1]. spare_unlabelled: a query without a partner is "no object" only as far as its mask lies on valid
-    pixels, since on the others it may have found something. on_grid: compare masks with labels on the masks' grid, and
-    not at the labels' size, which takes a sixteenth of the work at stride 4.
+    [S, B, N, C + 1]. spare_unlabelled: a query without a partner is "no object" only as far as its mask lies on pixels
+    with a label, since on the others it may have found something. on_grid: compare masks with labels on the masks'
+    grid, and not at the labels' size, which takes a sixteenth of the work at stride 4.
     """
     matches = match(masks, targets, covers, classes=logits.detach().softmax(-1)[..., :-1], costs=costs)
     grid = masks.shape[-2:]
@@ -101,14 +101,14 @@ def _classes(
     wanted[place] = matches.number
     weight = torch.full(logits.shape[:-1], weights.no_object, device=logits.device)
     if spare_unlabelled:
-        weight = weight * _share_on_valid(masks.detach(), targets.at(masks.shape[-2:], covers).valid)
+        weight = weight * _share_on(masks.detach(), targets.at(masks.shape[-2:], covers).known)
     weight[place] = 1.0
     each = functional.cross_entropy(logits.float().flatten(0, 2), wanted.flatten(), reduction="none")
     return (each * weight.flatten()).sum()
 
 
-def _share_on_valid(masks: Tensor, valid: Tensor) -> Tensor:
-    """How much of each mask [S, B, N, h, w] lies on valid pixels [B, h, w]: [S, B, N]."""
+def _share_on(masks: Tensor, known: Tensor) -> Tensor:
+    """How much of each mask [S, B, N, h, w] lies on pixels that are known [B, h, w]: [S, B, N]."""
     inside = masks.float().sigmoid()
-    on_valid = torch.einsum("sbnhw,bhw->sbn", inside, valid.to(inside))
-    return on_valid / inside.sum((-2, -1)).clamp(min=1e-6)
+    on_known = torch.einsum("sbnhw,bhw->sbn", inside, known.to(inside))
+    return on_known / inside.sum((-2, -1)).clamp(min=1e-6)

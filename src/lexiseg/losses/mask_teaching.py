@@ -31,8 +31,9 @@ class Training:
     words: the classes that pixels are labelled with, in the order of the labels, as `Vocabulary` reads them.
     unseen: those of them that no pixel is labelled with, which the query branch is not told of.
     prompts: what the words are put into; see `Inference.prompts`.
-    unlabelled: pixels without a label, or with one that is ignored, are "ignored", so that a mask may cover them and a
-        query be what it likes there; or as released a "negative" of every mask.
+    unlabelled: what pixels are whose class is not told. "ignored": a mask may cover them, and a query be what it likes
+        there. "foreign": a query may too, but UNLABELLED ones, which the data says are of unseen classes, are in no
+        mask of a seen one. "negative", as released: in no mask, and nothing is there; so are ignored ones.
     losses_at: masks are compared with labels at the "pixels" of the labels, or on the masks' own "grid", which is
         cheaper and coarser.
     costs: of matching. weights: of the losses.
@@ -41,7 +42,7 @@ class Training:
     words: str | tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     prompts: str = "vild14"
-    unlabelled: Literal["ignored", "negative"] = "ignored"
+    unlabelled: Literal["ignored", "foreign", "negative"] = "ignored"
     losses_at: Literal["pixels", "grid"] = "pixels"
     costs: Costs = _COSTS
     weights: LossWeights = _WEIGHTS
@@ -114,7 +115,7 @@ class MaskTeaching(nn.Module):
             norms.piece(len(batch["labels"]) / whole),
             costs=settings.costs,
             weights=settings.weights,
-            spare_unlabelled=settings.unlabelled == "ignored",
+            spare_unlabelled=settings.unlabelled != "negative",
             on_grid=settings.losses_at == "grid",
         )
         self._overlap = 1 - float(missed)
@@ -126,9 +127,10 @@ class MaskTeaching(nn.Module):
         table[self._seen] = torch.arange(len(self._seen), device=labels.device)
         self._check(labels)
         places = torch.where(labels == UNLABELLED, self._ignore + 1, labels)
-        valid = torch.ones_like(labels, dtype=torch.bool) if self.settings.unlabelled == "negative" else None
+        classes = table[places]
+        told = {"ignored": classes >= 0, "foreign": labels != self._ignore, "negative": torch.ones_like(labels) > 0}
         most = self.segmenter.network.shape.queries
-        return Targets.of_labels(table[places], len(self._seen), most=most, valid=valid)
+        return Targets.of_labels(classes, len(self._seen), most=most, valid=told[self.settings.unlabelled])
 
     def _norms(self, targets: Targets, average: Callable[[Tensor], Tensor] = lambda own: own) -> Norms:
         queries = len(targets.labels) * self.segmenter.network.shape.queries

@@ -40,11 +40,13 @@ class Targets:
 
     labels: whole numbers [B, H, W]. numbers: those of each image that are masks, [T] each.
     valid: the pixels that count [B, H, W]; the others may belong to any mask.
+    known: the pixels that have a label, in a mask or not [B, H, W].
     """
 
     labels: Tensor
     numbers: tuple[Tensor, ...]
     valid: Tensor
+    known: Tensor
 
     @classmethod
     def of_labels(cls, labels: Tensor, count: int, *, most: int | None = None, valid: Tensor | None = None) -> Targets:
@@ -59,7 +61,7 @@ class Targets:
             if most is not None and len(found) > most:
                 found = found[sizes.argsort(descending=True, stable=True)[:most].sort().values]
             numbers.append(found)
-        return cls(labels, tuple(numbers), known if valid is None else valid)
+        return cls(labels, tuple(numbers), known if valid is None else valid, known)
 
     @property
     def masks(self) -> int:
@@ -76,9 +78,9 @@ class Targets:
             place = ((2 * torch.arange(cells, device=self.labels.device) + 1) * spanned) // (2 * cells)
             places.append((place.clamp(max=side - 1), place < side))
         (rows, inside_rows), (columns, inside_columns) = places
-        labels = self.labels[:, rows[:, None], columns]
-        valid = self.valid[:, rows[:, None], columns] & (inside_rows[:, None] & inside_columns)
-        return Targets(labels, self.numbers, valid)
+        inside = inside_rows[:, None] & inside_columns
+        labels, valid, known = (each[:, rows[:, None], columns] for each in (self.labels, self.valid, self.known))
+        return Targets(labels, self.numbers, valid & inside, known & inside)
 
     def of(self, image: int) -> tuple[Tensor, Tensor]:
         """The masks of one image [T, P] and its valid pixels [P], in float32."""
