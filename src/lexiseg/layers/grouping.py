@@ -109,7 +109,7 @@ class CrossAttentionBlock(nn.Module):
 
 
 class SemanticGrouping(nn.Module):
-    """SegCLIP's semantic group module (§3.2; section 2.2 of the paper): patch tokens in, regions out, of any number of tokens.
+    """SegCLIP's semantic group module (§3.2; section 2.2 of the paper): any number of patch tokens in, regions out.
 
     form: "released" or "paper", whose equations 1 to 3 have no norms and no projections, and centres that do not
         attend to each other. Weights of one do not fit the other.
