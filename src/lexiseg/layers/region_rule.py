@@ -21,9 +21,12 @@ from torch.nn import functional
 from lexiseg.segmenter import TextClassifier, at_least_float32
 from lexiseg.settings import require
 
-__all__ = ["ProductRule", "region_logits"]
+__all__ = ["CERTAIN", "ProductRule", "region_logits"]
 
 ALWAYS = float("inf")
+# 1, and the least bit more: where one window is sure of a class and another of the background, the released code, whose
+# background comes first, takes the background
+CERTAIN = 1 + 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class ProductRule:
     def scores(self, features: Tensor, image: Tensor, classifier: TextClassifier) -> Tensor:
         """Regions [B, N, D] and whole images [B, D] as scores of each class, then of the background [B, N, C + 1].
 
-        The background is 1 or 0. Where the vocabulary has words for it they are a class like any other, which an image
-        may always show, and the larger of the two counts.
+        The background is `CERTAIN` or 0. Where the vocabulary has words for it they are a class like any other, which
+        an image may always show, and the larger of the two counts.
         """
         logits = region_logits(features, classifier)  # [B, N, C]
         shown = self._shown(region_logits(image[:, None], classifier)[:, 0], classifier.background)  # [B, C]
@@ -65,7 +68,7 @@ class ProductRule:
     def _with_background(self, scores: Tensor, background: bool) -> Tensor:
         best = scores[..., : scores.shape[2] - background].amax(dim=2, keepdim=True)  # [B, N, 1]
         least = best.amax(dim=1, keepdim=True).clamp(max=self.threshold) if self.adaptive else self.threshold
-        nothing = (best < least).to(scores)
+        nothing = (best < least).to(scores) * CERTAIN
         if not background:
             return torch.cat([scores, nothing], dim=2)
         return torch.cat([scores[..., :-1], scores[..., -1:].maximum(nothing)], dim=2)

@@ -77,7 +77,6 @@ from lexiseg.weights import Weights
 __all__ = ["PRESETS", "VARIANTS", "Config", "Objective", "SegClip", "Training", "load", "save", "traits"]
 
 LARGEST_SCALE = 100.0  # as in CLIP
-HEAD = 64  # channels of an attention head
 
 
 @dataclass(frozen=True)
@@ -446,7 +445,8 @@ def _fresh(config: Config, vision: ClipVit) -> SemanticGrouping:
     with torch.random.fork_rng(devices=[], enabled=config.architecture == "tiny"):
         if config.architecture == "tiny":
             torch.manual_seed(0)
-        return SemanticGrouping(vision.width, max(1, vision.width // HEAD), temperature=config.temperature, **shape)
+        heads = int(vision.model.config.num_attention_heads)
+        return SemanticGrouping(vision.width, heads, temperature=config.temperature, **shape)
 
 
 # 64 patches of pictures of 128 pixels, for the miniature; the words are those of the embedded model's tokenizer
@@ -483,7 +483,7 @@ VARIANTS: Mapping[str, Variant] = {
         Weights(
             "by_hand",
             "SegCLIP's checkpoint",
-            "get it by hand, from the release page of github.com/ArrowLuo/SegCLIP",
+            "get it by hand, from where github.com/ArrowLuo/SegCLIP says",
             pickled=True,
         ),
         _USUAL,

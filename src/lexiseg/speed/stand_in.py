@@ -51,8 +51,8 @@ def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any
         segmenter: Segmenter[Any, Any] = module.load(variant)
         return segmenter
     try:
-        # a file that the user named is missing, whatever architecture it should have had
-        if weights is None or weights.kind in ("file", "none"):
+        # a file that the user named is missing, or the method alone knows what belongs to its architecture
+        if weights is None or weights.kind in ("file", "none") or (weights.kind == "by_hand" and weights.shape is None):
             return _with_random_words(module.load(replace(variant, weights=None)))
         with tempfile.TemporaryDirectory() as folder:
             _random_towers(weights.shape).save(folder)
