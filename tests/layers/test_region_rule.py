@@ -30,7 +30,7 @@ def classifier(words: Vocabulary, *, scale: float = 8.0) -> TextClassifier:
 
 
 def by_hand(features: Tensor, image: Tensor, words: TextClassifier, threshold: float, most: int) -> NDArray[np.float64]:
-    """One image, number by number: §5.5 of GroupViT, without background words."""
+    """One image, number by number, without background words."""
     cosine = functional.cosine_similarity
     logits = [[words.scale * float(cosine(region, word, dim=0)) for word in words.weight] for region in features]
     shown = sorted(range(len(words.weight)), key=lambda at: -float(cosine(image, words.weight[at], dim=0)))[:most]

@@ -27,7 +27,7 @@ from lexiseg.layers.mae import patchify
 from lexiseg.layers.pixels import normalise
 from lexiseg.methods import segclip
 from lexiseg.methods.segclip import Config, Objective, SegClip, Training
-from lexiseg.proposals._regions import RegionEmbedding
+from lexiseg.proposals._region_embedding import RegionEmbedding
 from lexiseg.recipes.segclip import TOY
 from lexiseg.segmenter import DenseLogits, Inference, MaskScores, TextClassifier
 from lexiseg.vocabulary import Vocabulary

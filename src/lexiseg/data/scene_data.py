@@ -9,7 +9,7 @@ from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers
 from lexiseg.data.pairs.descriptions import Captions, computed_maps
-from lexiseg.data.pairs.superpixels import Superpixels
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.vocabulary import Vocabulary

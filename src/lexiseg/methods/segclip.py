@@ -17,7 +17,7 @@ Where the paper and the authors' code disagree, `Config` and `Training` choose (
     legacy_scramble     not said                     keys of the whole batch, misread  §3.3   own keys
     activation          GELU in Eq. 4                QuickGELU  §3.5                          as released
     reconstructed       the whole picture            hidden patches alone  §3.5               hidden patches
-    normalise           a sum over patches           half of it, over patches x centres §3.6  as released
+    normalise           a sum over patches           half of it, over L x G  §3.6             as released
     product_threshold   0.75 on VOC                  0.80 on VOC  §3.8                        0.65, as both on COCO
     rule                S = M S                      a product of two softmaxes  §3.8         as released
     frozen embeddings   trained at 4e-6              frozen  §3.7                             recipes/segclip.py
@@ -58,8 +58,8 @@ from lexiseg.layers.mae import MaeDecoder, RegionReconstruction, hide, patchify
 from lexiseg.layers.pixels import Statistics
 from lexiseg.layers.region_rule import ProductRule, region_logits
 from lexiseg.losses.contrastive import info_nce
-from lexiseg.losses.superpixels import Normalise, PatchIds, patch_ids, superpixel_loss
-from lexiseg.proposals._regions import RegionEmbedding, RegionMaps
+from lexiseg.losses.superpixel_loss import Normalise, PatchIds, patch_ids, superpixel_loss
+from lexiseg.proposals._region_embedding import RegionEmbedding, RegionMaps
 from lexiseg.segmenter import (
     DenseLogits,
     Inference,
@@ -235,7 +235,7 @@ class Training:
     reconstructed: which patches have a loss.
     activation: after the layer that gives regions back to patches.
     decoder_layers, decoder_heads, decoder_width: of what paints; None is half of the tower's width.
-    normalise, stop_gradient, ids: see `losses.superpixels`.
+    normalise, stop_gradient, ids: see `losses.superpixel_loss`.
     legacy_scramble: train on misread keys, as the published weights were; see `layers.grouping.scramble`. Then images
         of a batch are not independent, so that gradient caching and accumulation change the result.
     """

@@ -16,7 +16,7 @@ from dataclasses import replace
 from lexiseg.data.mini.descriptions import MiniData
 from lexiseg.data.opening import Workers
 from lexiseg.data.pairs.descriptions import PairData
-from lexiseg.data.pairs.superpixels import Superpixels
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.scene_data import ScenePairData
 from lexiseg.data.scenes import Scenes
 from lexiseg.data.transforms import PairAugmentation

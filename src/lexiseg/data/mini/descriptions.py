@@ -14,7 +14,7 @@ from lexiseg.data.mini.masked import Part, read_masked
 from lexiseg.data.mini.pairs import Mini, MiniPairs
 from lexiseg.data.opening import Opening, Workers, folder
 from lexiseg.data.pairs.descriptions import Captions, computed_maps
-from lexiseg.data.pairs.superpixels import Superpixels
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import UnknownName
 from lexiseg.vocabulary import Vocabulary

@@ -14,7 +14,7 @@ from lexiseg.data.pairs.captions import WordPieceNoise, word_prompts
 from lexiseg.data.pairs.maps import MapSource, open_maps
 from lexiseg.data.pairs.pairs import Concatenated, Pairs, PairSource
 from lexiseg.data.pairs.readers import Column, open_pairs
-from lexiseg.data.pairs.superpixels import Superpixels
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import DataError, SettingError
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lexiseg.inference.labelling import decode
 from lexiseg.proposals._proposals import CERTAIN
-from lexiseg.proposals._regions import RegionEmbedding, RegionMaps
+from lexiseg.proposals._region_embedding import RegionEmbedding, RegionMaps
 
 PATCH = 8
 
