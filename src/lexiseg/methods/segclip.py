@@ -112,7 +112,7 @@ class Config:
     adaptive_threshold: bool = True
     region_maps: RegionMaps = "soft"
     statistics: Statistics = "clip"
-    architecture: Literal["of_weights", "from_clip", "tiny", "small", "vit-b16"] = "of_weights"
+    architecture: Literal["of_weights", "from_clip", "tiny", "small", "small-16", "small-32", "vit-b16"] = "of_weights"
     tokenizer: str | None = None
     allow_pickle: bool = False
 
@@ -449,10 +449,16 @@ def _fresh(config: Config, vision: ClipVit) -> SemanticGrouping:
         return SemanticGrouping(vision.width, heads, temperature=config.temperature, **shape)
 
 
-# 64 patches of pictures of 128 pixels, for the miniature; the words are those of the embedded model's tokenizer
-SMALL = ClipShape(128, 128, 128, 6, 16, 128, 2, context=32, vocabulary=4093, activation="gelu")
+# the embedded CLIP's, for the miniature, and the same with larger patches
+SMALL = ClipShape(256, 128, 256, 6, 8, 192, 3, context=32, vocabulary=4093, activation="gelu")
 VIT_B16 = ClipShape(512, 224, 768, 12, 16, 512, 12)
-SHAPES = {"tiny": TINY_VIT, "small": SMALL, "vit-b16": VIT_B16}
+SHAPES = {
+    "tiny": TINY_VIT,
+    "small": SMALL,
+    "small-16": replace(SMALL, patch=16),
+    "small-32": replace(SMALL, patch=32),
+    "vit-b16": VIT_B16,
+}
 
 
 def _random(config: Config) -> Clip:

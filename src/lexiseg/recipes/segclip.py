@@ -6,7 +6,7 @@ from random weights, TOY on drawn scenes.
 
 The published recipe freezes what the paper says is trained at the lower rate, the embeddings. Table 1 leaves losses
 out: `--set objective.superpixels=0 --set objective.reconstruction=0`; Tables 2 and 3 change `config.plug_layer`,
-`config.centres` and `config.cross_layers`.
+`config.centres` and `config.cross_layers`. Another layer wants the rates of `groups` for it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,26 @@ from lexiseg.data.transforms import PairAugmentation
 from lexiseg.methods.segclip import Config, Training
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
-__all__ = ["FROM_SCRATCH", "LEGACY", "MINI", "MINI_FROM_SCRATCH", "RECIPE", "TOY"]
+__all__ = ["FROM_SCRATCH", "LEGACY", "MINI", "MINI_FROM_SCRATCH", "RECIPE", "TOY", "groups"]
 
 CC3M, COCO = 2_891_445, 414_113  # pairs: CC3M as the authors of GroupViT could get it, five captions of 82,783 pictures
 EPOCHS, BATCH = 10, 768
 LOW, HIGH = 4e-6, 4e-3  # learning rates of what was pretrained, and of what comes after it
 TOWER = "segmenter.clip.vision.model"
-FRESH = ("segmenter.grouping.*", "reconstruction.*")
-EMBEDDINGS = ("segmenter.clip.*.embeddings.*", f"{TOWER}.pre_layrnorm.*")
+
+
+def groups(first: int, share: float) -> tuple[Group, ...]:
+    """The rules of a start from a CLIP, `first` of whose image layers come before the group module.
+
+    They and the text tower are trained at a share of the rate, embeddings not at all. Biases do not decay.
+    """
+    before = tuple(f"{TOWER}.encoder.layers.{block}.*" for block in range(first))
+    return (
+        Group((*before, "segmenter.clip.text*", "*log_scale"), rate=share),
+        Group(("*bias",), weight_decay=0.0),
+        Group(("segmenter.clip.*.embeddings.*", f"{TOWER}.pre_layrnorm.*"), frozen=True),
+    )
+
 
 RECIPE = Recipe(
     model="segclip/custom",
@@ -50,13 +62,8 @@ RECIPE = Recipe(
     batch_size=BATCH,
     seed=42,
     # weight decay on all but biases, the norms and the scale included
-    optimiser=Optimiser(rate=LOW, weight_decay=0.05, betas=(0.9, 0.98), epsilon=1e-6),
-    groups=(
-        Group((*FRESH, f"{TOWER}.encoder.layers.1[01].*"), rate=HIGH / LOW),
-        Group((f"{TOWER}.post_layernorm.*", "segmenter.clip.vision.projection.*"), rate=HIGH / LOW),
-        Group(("*bias",), weight_decay=0.0),
-        Group(EMBEDDINGS, frozen=True),
-    ),
+    optimiser=Optimiser(rate=HIGH, weight_decay=0.05, betas=(0.9, 0.98), epsilon=1e-6),
+    groups=groups(10, LOW / HIGH),
     schedule=Schedule("cosine", warmup=0.15),
     clip=1.0,
     benchmarks=("voc21", "context60", "coco_object"),
@@ -88,13 +95,8 @@ MINI = Recipe(
     ),
     steps=600,
     batch_size=64,
-    optimiser=Optimiser(rate=1e-5, weight_decay=0.05, betas=(0.9, 0.98), epsilon=1e-6),
-    groups=(
-        Group((*FRESH, f"{TOWER}.encoder.layers.5.*"), rate=100.0),
-        Group((f"{TOWER}.post_layernorm.*", "segmenter.clip.vision.projection.*"), rate=100.0),
-        Group(("*bias",), weight_decay=0.0),
-        Group(EMBEDDINGS, frozen=True),
-    ),
+    optimiser=Optimiser(rate=1e-3, weight_decay=0.05, betas=(0.9, 0.98), epsilon=1e-6),
+    groups=groups(5, 0.01),
     schedule=Schedule("cosine", warmup=0.15),
     precision="bf16_weights",
     clip=1.0,
@@ -104,7 +106,6 @@ MINI_FROM_SCRATCH = replace(
     MINI,
     weights=None,
     config=Config(architecture="small"),
-    optimiser=replace(MINI.optimiser, rate=1e-3),
     groups=(Group(("*bias",), weight_decay=0.0),),
 )
 
