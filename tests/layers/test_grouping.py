@@ -238,3 +238,14 @@ def test_fresh_weights_are_as_released() -> None:
     convolution = torch.nn.Conv1d(64, 64, 1, groups=4, bias=False)
     assert float(made.k_conv.weight.std()) == pytest.approx(float(convolution.weight.std()), rel=0.1)
     assert not made.output[1].bias.any()
+
+
+@torch.no_grad()
+def test_autocast_leaves_the_assignment_in_float32() -> None:
+    made, tokens = module(layers=0), 3 * randn(BATCH, LENGTH, WIDTH, seed=9)
+    made.k_conv.forward = lambda x: x  # type: ignore[method-assign]  # nothing else is multiplied on the way
+    plain = made(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = made(tokens)
+    assert torch.equal(cast.soft, plain.soft)
+    assert torch.equal(cast.hard, plain.hard)

@@ -142,14 +142,15 @@ class SemanticGrouping(nn.Module):
         if self.form == "released":
             normed = self.norm(tokens)
             keys, values = self.k_ln(self.k_conv(normed)), self.v_conv(normed)
-        logits = at_least_float32(centres) @ at_least_float32(keys).mT  # [B, G, L], Eq. 2; not scaled
-        if self.training:
-            noise = gumbel_like(logits) if noise is None else noise
-            hard = assign(logits, noise=noise, temperature=self.temperature)
-        else:
-            hard = assign(logits)
-        # sums in float32: half precision does not count to 1,000
-        means = hard @ at_least_float32(values) / hard.sum(dim=2, keepdim=True).clamp(min=1)  # Eq. 3
+        # all in float32, under autocast too: half precision tells like centres apart too coarsely, and counts to 256
+        with torch.autocast(tokens.device.type, enabled=False):
+            logits = at_least_float32(centres) @ at_least_float32(keys).mT  # [B, G, L], Eq. 2; not scaled
+            if self.training:
+                noise = gumbel_like(logits) if noise is None else noise
+                hard = assign(logits, noise=noise, temperature=self.temperature)
+            else:
+                hard = assign(logits)
+            means = hard @ at_least_float32(values) / hard.sum(dim=2, keepdim=True).clamp(min=1)  # Eq. 3
         return Grouped(self.output(centres + means.to(centres.dtype)), hard, logits.softmax(dim=1))
 
     def contextual_centres(self, tokens: Tensor, *, scrambled: bool = False) -> Tensor:

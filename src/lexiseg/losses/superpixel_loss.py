@@ -40,10 +40,11 @@ def superpixel_loss(
 
     assignment: of each patch to the regions [B, L, G], one-hot with gradients; ids: its superpixel [B, L].
     normalise: "released" is half of the symmetric divergence, over L G; "paper" its plain sum over patches (Eq. 6).
-    stop_gradient: whether the mean of a superpixel only teaches; both papers' sides learn.
+    stop_gradient: whether the mean of a superpixel only teaches; in the paper and the code both sides learn.
     """
     same = (ids[:, :, None] == ids[:, None, :]).to(assignment)  # [B, L, L]
-    means = same @ assignment / same.sum(dim=2, keepdim=True)  # averaged first, softmax after (Eq. 5)
+    with torch.autocast(assignment.device.type, enabled=False):
+        means = same @ assignment / same.sum(dim=2, keepdim=True)  # averaged first, softmax after (Eq. 5)
     wanted, given = means.log_softmax(dim=2), assignment.log_softmax(dim=2)
     if stop_gradient:
         wanted = wanted.detach()
