@@ -73,7 +73,7 @@ def convert(weights: dict[str, Tensor], folder: Path, **changes: Any) -> SegClip
     how = {"allow_pickle": True, **changes}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lexiseg.encoders.clip_shape.HEAD_DIM", SHAPE.head)
-        segmenter, _ = catalog.load("segclip/vit-b16", weights=written(weights, folder), **how)
+        segmenter, _ = catalog.load("segclip/custom", weights=written(weights, folder), **how)
     assert isinstance(segmenter, SegClip)
     return segmenter
 
@@ -164,6 +164,11 @@ def test_a_checkpoint_that_does_not_fit_is_told(
     weights = {name: tensor for name, tensor in {**released, **change}.items() if tensor is not None}
     with pytest.raises(WeightsError, match=says):
         convert(weights, tmp_path)
+
+
+def test_the_papers_variant_takes_no_other_architecture(released: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"and 3 centres of 2 .* after layer 2, but this model is .* after layer 10"):
+        catalog.load("segclip/vit-b16", weights=written(released, tmp_path), allow_pickle=True)
 
 
 def test_tensors_of_unknown_parts_are_named_and_left_out(

@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from lexiseg.encoders.clip_shape import ClipShape
 from lexiseg.errors import WeightsError
 
-__all__ = ["Released", "is_released", "split"]
+__all__ = ["Released", "SegClipShape", "is_released", "split"]
 
 GROUPING = "semantic_layer2."
 FIRST, THIRD = r"visual\.transformer\.layers0\.", r"visual\.transformer\.layers2\."
@@ -35,17 +37,37 @@ CLIPS = {
 _logger = logging.getLogger(__name__)
 
 
-class Released(NamedTuple):
-    """clip: tensors by OpenAI's names. grouping: by those of `SemanticGrouping`. plug_layer: blocks of the first stage.
+@dataclass(frozen=True)
+class SegClipShape:
+    """A CLIP with a group module; the released model is (ViT-B/16, 8, 2, 10).
 
-    centres, cross_layers: as in SegCLIP's `Config`.
+    cross_layers: blocks of the module. plug_layer: blocks of the image tower before it.
     """
+
+    clip: ClipShape
+    centres: int
+    cross_layers: int
+    plug_layer: int
+
+    def alike(self, other: Any) -> bool:
+        same = isinstance(other, SegClipShape) and self.clip.alike(other.clip)
+        return same and replace(other, clip=self.clip) == self
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clip}, and {self.centres} centres of {self.cross_layers} cross-attention layers after layer "
+            f"{self.plug_layer}"
+        )
+
+
+class Released(NamedTuple):
+    """clip: tensors by OpenAI's names. grouping: by those of `SemanticGrouping`. The rest: as in `SegClipShape`."""
 
     clip: dict[str, Tensor]
     grouping: dict[str, Tensor]
-    plug_layer: int
     centres: int
     cross_layers: int
+    plug_layer: int
 
 
 def is_released(tensors: Mapping[str, Tensor]) -> bool:
@@ -66,7 +88,7 @@ def split(tensors: Mapping[str, Tensor], source: Path) -> Released:
         _logger.warning("%s: %s not known, and left out", source, ", ".join(unknown))
     grouping = _grouping(inside, source)
     layers = len({name.split(".")[1] for name in grouping if name.startswith("layers.")})
-    return Released(clip, grouping, len(first), len(grouping["centres"]), layers)
+    return Released(clip, grouping, len(grouping["centres"]), layers, plug_layer=len(first))
 
 
 def _published(name: str, first: list[int], third: list[int]) -> str:

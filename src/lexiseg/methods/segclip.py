@@ -48,6 +48,7 @@ from lexiseg.encoders.clip import EMBEDDED, Clip
 from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.prompts import Prompts
+from lexiseg.encoders.segclip_layout import SegClipShape
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad
 from lexiseg.encoders.weights import find, fit, read_folder
@@ -407,7 +408,9 @@ def load(variant: Variant) -> SegClip:
             )
     if not isinstance(clip.vision, ClipVit):
         raise WeightsError("this CLIP has a ResNet, whose cells are not tokens; give one with a ViT")
-    plugged_after(config, clip.vision)
+    first = plugged_after(config, clip.vision)
+    if variant.weights is not None:
+        variant.weights.check(SegClipShape(clip.shape, config.centres, config.cross_layers, first))
     grouping = _fresh(config, clip.vision)
     if own:
         fit(grouping, own, source=str(variant.weights))
@@ -491,6 +494,7 @@ VARIANTS: Mapping[str, Variant] = {
             "SegCLIP's checkpoint",
             "get it by hand, from where github.com/ArrowLuo/SegCLIP says",
             pickled=True,
+            shape=SegClipShape(VIT_B16, centres=8, cross_layers=2, plug_layer=10),
         ),
         _USUAL,
         "ViT-B/16, the paper's; needs weights=PATH of the authors' checkpoint",
