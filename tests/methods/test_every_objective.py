@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lexiseg import catalog
 from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.scenes import class_names, unseen_classes
-from lexiseg.methods import student
+from lexiseg.methods import segclip, student
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes
@@ -37,6 +37,8 @@ FROZEN = {
     "simseg": ("segmenter.towers.clip.log_scale",),  # its own temperature is trained in its place
     "zsseg": _MASKFORMER,
     "a proposer with negatives": _MASKFORMER,
+    "segclip": ("*.class_embedding",),  # which is thrown away
+    "a segclip by the paper": ("*.class_embedding",),
 }
 # settings without which an objective draws random numbers, so that the same samples would not give the same loss
 STILL: dict[str, dict[str, Any]] = {"mini_clip_vit": {"objective.keep": 1.0}}
@@ -50,6 +52,10 @@ def lessons() -> dict[str, Recipe]:
     holes = replace(taught.data, relabelling=Relabelling(suppressed=unseen))  # type: ignore[type-var]
     names = tuple(class_names()[place] for place in unseen)
     config: Any = taught.config
+    grouping: Any = found["segclip"].config
+    by_the_paper = segclip.Training(
+        reconstructed="all", activation="gelu", normalise="paper", stop_gradient=True, ids="majority"
+    )
     return {
         **found,
         "a proposer with negatives": replace(
@@ -61,6 +67,9 @@ def lessons() -> dict[str, Recipe]:
         "a student of features": replace(taught, objective=student.Training(distillation=1.0)),
         "a student with a background": replace(
             taught, config=replace(config, learn_background=True, mapper="mlp", classifier="cosine")
+        ),
+        "a segclip by the paper": replace(
+            found["segclip"], objective=by_the_paper, config=replace(grouping, group_form="paper")
         ),
     }
 

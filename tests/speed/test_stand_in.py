@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape, build
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import WeightsError
 from lexiseg.evaluation.setup import Model
-from lexiseg.methods import maskclip
+from lexiseg.methods import maskclip, segclip
 from lexiseg.speed import stand_in
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
@@ -70,3 +71,11 @@ def test_embedded_weights_are_used_as_they_are() -> None:
 def test_weights_that_are_neither_here_nor_known_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="give a folder or file"):
         stand_in.load(Model("maskclip/vit-b16", weights=str(tmp_path / "nothing")))
+
+
+def test_a_method_that_knows_its_own_architecture_makes_random_weights_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(segclip.SHAPES, "vit-b16", TINY_VIT)
+    model = stand_in.load(Model("segclip/vit-b16", changes={"short_side": 32, "window": 32, "stride": 32}))
+    assert isinstance(model.segmenter, segclip.SegClip)
+    assert model.segmenter.vision.width == TINY_VIT.vision_width
+    assert len(model.segment(np.zeros((40, 32, 3), np.uint8), "a, b, c").names) == 3

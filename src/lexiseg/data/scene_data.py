@@ -11,7 +11,8 @@ from lexiseg.data.labelled.dense import DenseAugmentation, Relabelling
 from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers
-from lexiseg.data.pairs.descriptions import Captions
+from lexiseg.data.pairs.descriptions import Captions, computed_maps
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.vocabulary import Vocabulary
@@ -26,15 +27,16 @@ _CAPTIONS = Captions()
 
 @dataclass(frozen=True)
 class ScenePairData(Opening):
-    """Drawn scenes with captions, for tests and tutorials."""
+    """Drawn scenes with captions, for tests and tutorials; superpixels: as in `PairData`."""
 
     scenes: Scenes = _SCENES
     augmentation: PairAugmentation = _AUGMENTATION
     captions: Captions = _CAPTIONS
+    superpixels: Superpixels | None = None
     workers: Workers = _WORKERS
 
     def source(self) -> Source:
-        return self.captions.apply(self.scenes, self.augmentation)
+        return self.captions.apply(self.scenes, self.augmentation, computed_maps(self.superpixels))
 
 
 @dataclass(frozen=True)

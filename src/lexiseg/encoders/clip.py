@@ -102,13 +102,15 @@ class Clip(nn.Module):
             torch.manual_seed(seed)
             return cls(shape.config(), tokenizer).eval()
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], *, beside: Mapping[str, Tensor] | None = None) -> None:
         """Writes what `load` reads back; for a ViT also what transformers' `CLIPModel` and `AutoTokenizer` read.
 
+        beside: a method's own tensors, which go into the same file; `load` leaves them alone.
         Raises `OutputError`.
         """
         folder = Path(folder)
-        tensors = portable({_published(name): tensor for name, tensor in self.state_dict().items()})
+        own = {_published(name): tensor for name, tensor in self.state_dict().items()}
+        tensors = portable({**own, **(beside or {})})
         kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
         dtype = kinds.pop() if len(kinds) == 1 else torch.float32
         config = {**self.config, "dtype": str(dtype).removeprefix("torch.")}
@@ -262,13 +264,27 @@ class Clip(nn.Module):
     def _load_openai(
         cls, file: Path, tokenizer: str | os.PathLike[str] | None, dtype: torch.dtype, allow_pickle: bool
     ) -> Clip:
-        tensors = openai.read_file(file, allow_pickle=allow_pickle)
+        return cls.of_openai(openai.read_file(file, allow_pickle=allow_pickle), file, tokenizer=tokenizer, dtype=dtype)
+
+    @classmethod
+    def of_openai(
+        cls,
+        tensors: Mapping[str, Tensor],
+        file: Path,
+        *,
+        tokenizer: str | os.PathLike[str] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Clip:
+        """A CLIP of tensors with OpenAI's names, in eval mode; file: where they are from, beside a tokenizer.
+
+        Raises `WeightsError` as `load` does.
+        """
         shape = openai.infer_shape(tensors, file)
         words = _openai_tokenizer(file, shape.context) if tokenizer is None else _tokenizer(tokenizer, shape.context)
         with torch.device("meta"):
             clip = cls(shape.config(), words)
         fit(clip, tensors, source=file, origin=openai.origin, dtype=dtype)
-        return clip._with_positions()
+        return clip._with_positions().eval()
 
     def _with_positions(self) -> Clip:
         """Counts the positions again, which are in no file and were left on the meta device."""

@@ -54,8 +54,9 @@ def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any
         segmenter: Segmenter[Any, Any] = module.load(variant)
         return segmenter
     try:
-        # a file that the user named is missing, whatever architecture it should have had
-        if weights is None or weights.kind in ("file", "none"):
+        # a file that the user named is missing, whatever architecture it should have had; or only the method knows how
+        # to make its architecture
+        if weights is None or weights.kind in ("file", "none") or not _is_of_towers(weights.shape):
             return _with_random_words(module.load(replace(variant, weights=None)))
         with tempfile.TemporaryDirectory() as folder:
             _random_towers(weights.shape).save(folder)
@@ -65,6 +66,10 @@ def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any
             f"{name} has no weights on this machine, and their shape is not known; give a folder or file "
             f"with weights=FILE ({error})"
         ) from error
+
+
+def _is_of_towers(shape: Architecture | None) -> bool:
+    return shape is None or isinstance(shape, ClipShape | VitBertShape)
 
 
 def _random_towers(shape: Architecture | None) -> Clip | VitBert:

@@ -13,7 +13,8 @@ from lexiseg.data.loader import Source
 from lexiseg.data.mini.masked import Part, read_masked
 from lexiseg.data.mini.pairs import Mini, MiniPairs
 from lexiseg.data.opening import Opening, Workers, folder
-from lexiseg.data.pairs.descriptions import Captions
+from lexiseg.data.pairs.descriptions import Captions, computed_maps
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import UnknownName
 from lexiseg.vocabulary import Vocabulary
@@ -28,18 +29,22 @@ _CAPTIONS = Captions()
 
 @dataclass(frozen=True)
 class MiniData(Opening):
-    """The miniature pair set. root: the folder with `photos-train` and `masks-train`; cache: see `MiniPairs`."""
+    """The miniature pair set.
+
+    root: the folder with `photos-train` and `masks-train`. cache: see `MiniPairs`. superpixels: as in `PairData`.
+    """
 
     root: str
     cache: str | None = None
     pairs: Mini = _MINI
     augmentation: PairAugmentation = _AUGMENTATION
     captions: Captions = _CAPTIONS
+    superpixels: Superpixels | None = None
     workers: Workers = _ONE_WORKER
 
     def source(self) -> Source:
         pairs = MiniPairs(folder(self.root), self.pairs, cache=None if self.cache is None else Path(self.cache))
-        return self.captions.apply(pairs, self.augmentation)
+        return self.captions.apply(pairs, self.augmentation, computed_maps(self.superpixels))
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from lexiseg.data.pairs.captions import WordPieceNoise, word_prompts
 from lexiseg.data.pairs.maps import MapSource, open_maps
 from lexiseg.data.pairs.pairs import Concatenated, Pairs, PairSource
 from lexiseg.data.pairs.readers import Column, open_pairs
+from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.transforms import PairAugmentation
 from lexiseg.errors import DataError, SettingError
 
-__all__ = ["Captions", "PairData"]
+__all__ = ["Captions", "PairData", "computed_maps"]
 
 _AUGMENTATION = PairAugmentation()
 _WORKERS = Workers()
@@ -74,6 +75,7 @@ class PairData(Opening):
     """Image-text pairs in shards, folders, lists or on the hub; `places` are read by `readers.open_pairs`.
 
     maps: by the name of the batch's field, a folder of PNGs or shards whose maps are cropped with the pictures.
+    superpixels: make maps of this name of the pictures, in place of stored ones.
     """
 
     places: tuple[str, ...]
@@ -84,6 +86,7 @@ class PairData(Opening):
     augmentation: PairAugmentation = _AUGMENTATION
     captions: Captions = Captions()
     maps: Mapping[str, str] = field(default_factory=dict)
+    superpixels: Superpixels | None = None
     workers: Workers = _WORKERS
 
     def source(self) -> Source:
@@ -97,4 +100,12 @@ class PairData(Opening):
         }
         parts = [open_pairs(place, **how) for place in self.places]
         pairs = parts[0] if len(parts) == 1 else Concatenated(parts)
-        return self.captions.apply(pairs, self.augmentation, open_maps(self.maps))
+        computed = computed_maps(self.superpixels)
+        if both := sorted(self.maps.keys() & computed.keys()):
+            raise SettingError(f"data.maps and data.superpixels both give {', '.join(both)}; leave one of them out")
+        return self.captions.apply(pairs, self.augmentation, {**open_maps(self.maps), **computed})
+
+
+def computed_maps(superpixels: Superpixels | None) -> dict[str, MapSource]:
+    """Maps that are made of the pictures, by the name of the batch's field."""
+    return {} if superpixels is None else {"superpixels": superpixels.maps()}
