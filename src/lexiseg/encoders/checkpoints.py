@@ -58,8 +58,9 @@ def load_pickle(path: Path) -> dict[str, Tensor]:
                 "save its state dict alone, torch.save(model.state_dict(), FILE)"
             ) from error
         raise _damaged(path, error) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for name in ("state_dict", "model"):  # where trainers keep it
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds {type(content).__name__}, not a state dict; save model.state_dict()")
     return {name: value for name, value in content.items() if isinstance(value, Tensor)}
