@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lexiseg import catalog
 from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.scenes import class_names, unseen_classes
-from lexiseg.methods import student
+from lexiseg.methods import groupvit, student
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes
@@ -45,6 +45,8 @@ def lessons() -> dict[str, Recipe]:
     config: Any = taught.config
     return {
         **found,
+        "groups of one stage": replace(found["groupvit"], config=groupvit.Config(architecture="tiny-one-stage")),
+        "groups without prompts": replace(found["groupvit"], objective=groupvit.Training(multi_label=0.0)),
         "a student with holes": replace(taught, objective=student.Training(unseen=names), data=holes),
         "a student that teaches itself": replace(taught, objective=student.Training(self_training=0), data=holes),
         "a student of features": replace(taught, objective=student.Training(distillation=1.0)),

@@ -11,7 +11,7 @@ from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape, build
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import WeightsError
 from lexiseg.evaluation.setup import Model
-from lexiseg.methods import maskclip
+from lexiseg.methods import groupvit, maskclip
 from lexiseg.speed import stand_in
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
@@ -70,3 +70,14 @@ def test_embedded_weights_are_used_as_they_are() -> None:
 def test_weights_that_are_neither_here_nor_known_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="give a folder or file"):
         stand_in.load(Model("maskclip/vit-b16", weights=str(tmp_path / "nothing")))
+
+
+def test_a_groupvit_of_the_published_shape_stands_in_for_the_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Weights("hub", "nvidia/groupvit-gcc-yfcc", shape=groupvit.TINY)
+    variant = dataclasses.replace(groupvit.VARIANTS["cc-yfcc"], weights=small)
+    monkeypatch.setitem(groupvit.VARIANTS, "cc-yfcc", variant)  # type: ignore[arg-type]
+    model = stand_in.load(Model("groupvit/cc-yfcc", changes={"short_side": 64}))
+    classifier = model.segmenter.embed_text(Vocabulary("a, b, c"), BARE)
+    assert (classifier.weight @ classifier.weight.T).fill_diagonal_(0).abs().max() < 0.9
+    assert classifier.scale == pytest.approx(100, rel=0.01)
+    assert model.segmenter.patch == groupvit.TINY.patch

@@ -371,7 +371,8 @@ _NAMES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 def infer_shape(tensors: Mapping[str, Tensor], source: Path) -> GroupVitShape:
     """The shape of tensors with the authors' names; raises `WeightsError` where telling ones are missing."""
     stages = range(_count(tensors, r"img_encoder\.layers\.(\d+)\."))
-    grouping = [each for each in stages if f"img_encoder.layers.{each}.group_token" in tensors]
+    blocks = re.compile(r"img_encoder\.layers\.(\d+)\.(?:downsample\.|group_token)")
+    grouping = sorted({int(found[1]) for name in tensors if (found := blocks.match(name))})
     telling = {
         "img_encoder.patch_embed.proj.weight": 4,
         "img_encoder.pos_embed": 3,
@@ -383,9 +384,13 @@ def infer_shape(tensors: Mapping[str, Tensor], source: Path) -> GroupVitShape:
         **{f"img_encoder.layers.{each}.downsample.mlp_inter.fc2.weight": 2 for each in grouping},
     }
     lacking = [name for name, axes in telling.items() if name not in tensors or tensors[name].ndim != axes]
-    if lacking or not grouping or grouping != list(range(len(grouping))):
-        wrong = f"{', '.join(lacking)} missing or misshapen" if lacking else "its stages have no groups"
-        raise WeightsError(f"{source} does not hold GroupViT's towers: {wrong}; give a checkpoint of GroupViT's")
+    if lacking:
+        raise WeightsError(f"{source} does not hold GroupViT's towers: {', '.join(lacking)} missing or misshapen")
+    if not grouping or grouping != list(range(len(stages) - 1)):
+        raise WeightsError(
+            f"{source} has {len(stages)} stages, and grouping blocks in {grouping or 'none'} of them; give a "
+            "checkpoint of GroupViT's, whose every stage but the last has one"
+        )
     width, _, _, patch = tensors["img_encoder.patch_embed.proj.weight"].shape
     vocabulary, text_width = tensors["text_encoder.token_embedding.weight"].shape
     inner = (f"img_encoder.layers.{each}.downsample.mlp_inter.fc2.weight" for each in grouping)
