@@ -1,4 +1,4 @@
-"""GroupViT's towers: exactly transformers' numbers, at any size, from either layout."""
+"""GroupViT's towers (docs/papers/groupvit.md): exactly transformers' numbers, at any size, from either layout."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ NO_DECAY = ("*.bias", "*norm*", "*projection.1.*", "*_scale")
 
 _PAIRS = PairData(
     places=("data/cc3m", "data/cc12m", "data/yfcc14m"),
-    augmentation=PairAugmentation(size=224, area=(0.08, 1.0), flip=0.5),
+    augmentation=PairAugmentation(size=224, area=(0.08, 1.0), flip=0.5, policy="randaugment", erase=0.25),
     captions=PROMPTS,
     workers=Workers(8),
 )
