@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from groupvit_files import authors_layout
+from transformers import GroupViTModel
 from typer.testing import CliRunner, Result
 
 from lexiseg import catalog
@@ -62,6 +64,25 @@ def test_a_folder_of_a_measured_variant_keeps_its_authors_protocol(tmp_path: Pat
     catalog.describe(tmp_path, "simseg", module.Config(), variant.inference, **facts)
     chosen = choose(Setup(Model(str(tmp_path)), "context60"))
     assert (chosen.name, chosen.settings["ranked_classes"]) == ("released", 30)
+
+
+@torch.no_grad()
+def test_a_released_groupvit_becomes_a_folder_that_loads_by_itself(tmp_path: Path) -> None:
+    segmenter, _ = catalog.load("groupvit/tiny")
+    towers = segmenter.towers  # type: ignore[attr-defined]
+    towers.save(tmp_path / "transformers")
+    towers.text.tokenizer.save(tmp_path)
+    model = GroupViTModel.from_pretrained(tmp_path / "transformers")
+    torch.save({"model": authors_layout(model), "epoch": 29}, tmp_path / "group_vit.pth")
+    out = tmp_path / "models" / "groupvit"
+    assert run(tmp_path / "group_vit.pth", "--to", "groupvit/custom", "--out", out, "--allow-pickle").exit_code == 0
+    converted, inference = catalog.load(out)
+    assert (inference.short_side, inference.window, inference.stride) == (448, 448, 224)
+    images = torch.randint(0, 256, (1, 3, 48, 48)).to(torch.uint8)
+    one, other = converted.embed_image(images), segmenter.embed_image(images)
+    assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in one.per_image)
+    with pytest.raises(WeightsError, match=r"2-1-1 layers of 64.*this model is a GroupViT of 6-3-3"):
+        run(tmp_path / "group_vit.pth", "--to", "groupvit/cc-yfcc", "--out", tmp_path / "no", "--allow-pickle")
 
 
 @torch.no_grad()

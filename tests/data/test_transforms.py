@@ -91,7 +91,12 @@ def test_distortions_stay_within_the_published_bounds():
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"flip": 0.5, "policy": "autoaugment", "distort": True, "resample": "bicubic"}]
+    "settings",
+    [
+        {},
+        {"flip": 0.5, "policy": "autoaugment", "distort": True, "resample": "bicubic"},
+        {"policy": "randaugment", "erase": 1.0},
+    ],
 )
 def test_an_augmentation_is_a_function_of_its_random_numbers(settings):
     augment = PairAugmentation(size=24, **settings)
@@ -107,3 +112,10 @@ def test_a_flip_mirrors_the_picture():
     straight = PairAugmentation(**whole)(image, np.random.default_rng(0))
     flipped = PairAugmentation(**whole, flip=1.0)(image, np.random.default_rng(0))
     assert torch.equal(flipped, straight.flip(-1))
+
+
+def test_as_many_pictures_have_a_box_of_noise_as_asked_for():
+    image = Image.fromarray(np.zeros((24, 24, 3), np.uint8))
+    augment, random = PairAugmentation(size=24, erase=0.25), np.random.default_rng(0)
+    erased = [bool(augment(image, random).any()) for _ in range(1000)]
+    assert np.mean(erased) == pytest.approx(0.25, abs=0.04)

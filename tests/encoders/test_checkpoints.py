@@ -89,6 +89,8 @@ def test_a_file_that_is_not_there_or_a_folder_is_an_error(tmp_path: Path) -> Non
 def test_a_training_checkpoint_s_state_dict_is_found(tmp_path: Path) -> None:
     torch.save({"state_dict": TENSORS, "step": 3}, tmp_path / "run.pt")
     assert load_pickle(tmp_path / "run.pt").keys() == TENSORS.keys()
+    torch.save({"model": TENSORS, "epoch": 3}, tmp_path / "other.pth")  # as GroupViT's authors do
+    assert load_pickle(tmp_path / "other.pth").keys() == TENSORS.keys()
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(WeightsError, match="holds list"):
         load_pickle(tmp_path / "list.pt")

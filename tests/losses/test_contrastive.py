@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 from torch.nn import functional
 
-from lexiseg.losses.contrastive import info_nce
+from lexiseg.losses.contrastive import info_nce, multi_label_nce
 
 
 def unit(seed: int, rows: int = 6) -> Tensor:
@@ -49,3 +49,31 @@ def test_swapping_images_and_texts_changes_nothing_and_shuffling_pairs_together_
     torch.testing.assert_close(info_nce(texts, images, 20.0), loss)
     torch.testing.assert_close(info_nce(images[order], texts[order], 20.0), loss)
     assert not torch.isclose(info_nce(images[order], texts, 20.0), loss)
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_several_texts_share_an_image_and_each_text_has_one(scale: float) -> None:
+    """GroupViT's loss of prompts, sentence by sentence (docs/papers/groupvit.md §5.4)."""
+    batch, count = 4, 3
+    images, texts = unit(0, batch), unit(1, batch * count).view(batch, count, -1)
+    logits = scale * images.numpy() @ texts.flatten(0, 1).numpy().T  # [B, B K]
+    to_texts = to_images = 0.0
+    for image in range(batch):
+        whole = logsumexp(logits[image])
+        for each in range(count):
+            column = image * count + each
+            to_texts -= (logits[image, column] - whole) / count / batch
+            to_images -= (logits[image, column] - logsumexp(logits[:, column])) / (batch * count)
+    assert float(multi_label_nce(images, texts, scale)) == pytest.approx((to_texts + to_images) / 2, rel=1e-12)
+
+
+def test_one_text_of_each_image_is_the_usual_loss() -> None:
+    images, texts = unit(0), unit(1)
+    one = multi_label_nce(images, texts[:, None], 10.0)
+    torch.testing.assert_close(one, info_nce(images, texts, 10.0))
+
+
+def test_the_order_of_an_images_texts_does_not_matter() -> None:
+    images, texts = unit(0), unit(1, 18).view(6, 3, -1)
+    turned = texts[:, [2, 0, 1]]
+    torch.testing.assert_close(multi_label_nce(images, texts, 10.0), multi_label_nce(images, turned, 10.0))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lexiseg import catalog
 from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.scenes import class_names, unseen_classes
-from lexiseg.methods import segclip, student
+from lexiseg.methods import groupvit, segclip, student
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes
@@ -62,6 +62,8 @@ def lessons() -> dict[str, Recipe]:
             found["zsseg"],
             objective=replace(found["zsseg"].objective, unlabelled="negative"),  # type: ignore[type-var]
         ),
+        "groups of one stage": replace(found["groupvit"], config=groupvit.Config(architecture="tiny-one-stage")),
+        "groups without prompts": replace(found["groupvit"], objective=groupvit.Training(multi_label=0.0)),
         "a student with holes": replace(taught, objective=student.Training(unseen=names), data=holes),
         "a student that teaches itself": replace(taught, objective=student.Training(self_training=0), data=holes),
         "a student of features": replace(taught, objective=student.Training(distillation=1.0)),

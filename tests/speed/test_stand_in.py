@@ -12,7 +12,7 @@ from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape, build
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import WeightsError
 from lexiseg.evaluation.setup import Model
-from lexiseg.methods import maskclip, segclip
+from lexiseg.methods import groupvit, maskclip, segclip
 from lexiseg.speed import stand_in
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
@@ -79,3 +79,14 @@ def test_a_method_that_knows_its_own_architecture_makes_random_weights_of_it(mon
     assert isinstance(model.segmenter, segclip.SegClip)
     assert model.segmenter.vision.width == TINY_VIT.vision_width
     assert len(model.segment(np.zeros((40, 32, 3), np.uint8), "a, b, c").names) == 3
+
+
+def test_a_groupvit_of_the_published_shape_stands_in_for_the_hubs(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Weights("hub", "nvidia/groupvit-gcc-yfcc", shape=groupvit.TINY)
+    variant = dataclasses.replace(groupvit.VARIANTS["cc-yfcc"], weights=small)
+    monkeypatch.setitem(groupvit.VARIANTS, "cc-yfcc", variant)  # type: ignore[arg-type]
+    model = stand_in.load(Model("groupvit/cc-yfcc", changes={"short_side": 64}))
+    classifier = model.segmenter.embed_text(Vocabulary("a, b, c"), BARE)
+    assert (classifier.weight @ classifier.weight.T).fill_diagonal_(0).abs().max() < 0.9
+    assert classifier.scale == pytest.approx(100, rel=0.01)
+    assert model.segmenter.patch == groupvit.TINY.patch

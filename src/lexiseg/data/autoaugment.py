@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-__all__ = ["POLICY", "apply", "autoaugment"]
+__all__ = ["ENHANCERS", "PLAIN", "POLICY", "apply", "autoaugment"]
 
 _GREY = (128, 128, 128)
 _LEVELS = 9  # magnitudes run from 0 to 9
@@ -74,18 +74,18 @@ def apply(image: Image.Image, operation: str, magnitude: int, *, sign: int = 1) 
         return ImageOps.posterize(image, round(8 - 4 * share))
     if operation == "solarize":
         return ImageOps.solarize(image, round(256 * (1 - share)))
-    if operation in _ENHANCERS:
-        enhanced: Image.Image = _ENHANCERS[operation](image).enhance(1 + sign * 0.9 * share)
+    if operation in ENHANCERS:
+        enhanced: Image.Image = ENHANCERS[operation](image).enhance(1 + sign * 0.9 * share)
         return enhanced
-    return _PLAIN[operation](image)
+    return PLAIN[operation](image)
 
 
-_ENHANCERS: dict[str, Callable[[Image.Image], Any]] = {
+ENHANCERS: dict[str, Callable[[Image.Image], Any]] = {
     "color": ImageEnhance.Color,
     "contrast": ImageEnhance.Contrast,
     "sharpness": ImageEnhance.Sharpness,
 }
-_PLAIN: dict[str, Callable[[Image.Image], Image.Image]] = {
+PLAIN: dict[str, Callable[[Image.Image], Image.Image]] = {
     "autocontrast": ImageOps.autocontrast,
     "equalize": ImageOps.equalize,
     "invert": ImageOps.invert,

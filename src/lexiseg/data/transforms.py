@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lexiseg.data.autoaugment import autoaugment
 from lexiseg.data.geometry import Box, Geometry
+from lexiseg.data.randaugment import erase, randaugment
 
 __all__ = [
     "RESAMPLE",
@@ -44,8 +45,9 @@ class PairAugmentation:
     size: side of the square that the model sees, pixels.
     area, ratio: of the crop; a share of the picture's area, and width over height.
     flip: probability of a mirror image. Captions say left and right, so most recipes keep it at 0.
-    policy: "autoaugment" adds the ImageNet policy of AutoAugment.
+    policy: "autoaugment" adds the ImageNet policy of AutoAugment, "randaugment" two operations of RandAugment's.
     distort: adds `photometric_distortion`.
+    erase: probability of noise in a box (random erasing).
 
     `draw` and `picture` are the two halves of a call, between which maps can be cropped with the picture. Those cannot
     follow the policy, which shears and rotates.
@@ -56,8 +58,9 @@ class PairAugmentation:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     resample: Literal["bilinear", "bicubic"] = "bilinear"
     flip: float = 0.0
-    policy: Literal["none", "autoaugment"] = "none"
+    policy: Literal["none", "autoaugment", "randaugment"] = "none"
     distort: bool = False
+    erase: float = 0.0
 
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Tensor:
         """The picture as the model's input, uint8 [3, size, size]."""
@@ -73,9 +76,15 @@ class PairAugmentation:
         image = geometry.picture(image, RESAMPLE[self.resample])
         if self.policy == "autoaugment":
             image = autoaugment(image, random)
+        if self.policy == "randaugment":
+            image = randaugment(image, random)
         if self.distort:
             image = photometric_distortion(image, random)
-        return to_tensor(image)
+        if not (self.erase and random.random() < self.erase):
+            return to_tensor(image)
+        pixels = np.array(image)
+        erase(pixels, random)
+        return to_tensor(Image.fromarray(pixels))
 
 
 def crop_box(

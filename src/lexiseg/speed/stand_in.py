@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import ClipShape
+from lexiseg.encoders.groupvit import GroupVit, GroupVitShape
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.vit_bert import VitBert, VitBertShape
@@ -72,11 +73,15 @@ def _is_of_towers(shape: Architecture | None) -> bool:
     return shape is None or isinstance(shape, ClipShape | VitBertShape)
 
 
-def _random_towers(shape: Architecture | None) -> Clip | VitBert:
+def _random_towers(shape: Architecture | None) -> Clip | VitBert | GroupVit:
     """In half precision, since they go through a file; the text towers are small, for words are embedded beforehand."""
     small: dict[str, Any] = {"text_width": 64, "text_layers": 1}
     if isinstance(shape, VitBertShape):
         return VitBert.random(replace(shape, vocabulary=len(LETTERS), positions=40, **small)).half()
+    if isinstance(shape, GroupVitShape):
+        towers = GroupVit.random(replace(shape, context=32, vocabulary=4093, **small))
+        towers.text.log_scale.data.fill_(math.log(100))
+        return towers.half()
     if not isinstance(shape, ClipShape):
         raise WeightsError("nothing says which architecture the weights are of")
     clip = Clip.random(replace(shape, context=32, vocabulary=4093, **small))
