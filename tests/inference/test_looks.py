@@ -215,7 +215,7 @@ def test_a_fixed_size_has_scales_too() -> None:
 
 
 def test_the_command_line_takes_them(tmp_path: Path) -> None:
-    path, out = tmp_path / "a.png", tmp_path / "out"
+    path, out = tmp_path / "a.jpg", tmp_path / "out"
     Image.fromarray(photograph()).save(path)
     asked = ["segment", str(path), "--words", "red, sky", "--model", "maskclip/tiny", "--out", str(out)]
     result = CliRunner().invoke(app, [*asked, "--set", "scales=0.5,1", "--set", "flip=true"])
