@@ -329,7 +329,7 @@ class Inference:
     stride: int | None = None  # pixels, at most a window; None: half a window
     # features: windows become one embedding; logits: each is classified, then averaged
     blend: Literal["features", "logits"] = "features"
-    prompts: str = "imagenet80"  # a name of encoders/prompts.py, or a file
+    prompts: str = "imagenet80"  # a name of encoders/prompts.py, a sentence with {}, or a file
     background_threshold: float | None = None  # posterior, 0-1: pixels whose winner is below it stay unlabelled
     refine: str | None = None  # a name of refine/
 

@@ -111,6 +111,22 @@ class Unused(Plain):
         return losses
 
 
+class Counted(Plain):
+    """A sum over the samples of one class, divided by how many the whole step has: no mean over the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(dropout=0.0, norm=False)
+
+    def before_batch(self, batch, average) -> None:
+        self.count = average((batch["labels"] == 0).sum().float()).clamp(min=1)
+        self.samples = len(batch["labels"])
+
+    def forward(self, batch):
+        labels, share = batch["labels"], len(batch["labels"]) / self.samples
+        each = functional.cross_entropy(self.segmenter(batch["points"]).float(), labels, reduction="none")
+        return {"counted": each[labels == 0].sum() / (self.count * share)}
+
+
 class Contrastive(nn.Module):
     """Points against linear views of themselves, with a learned scale."""
 
@@ -144,6 +160,7 @@ MAKERS = {
     "plain": Plain,
     "still": lambda: Plain(dropout=0.0, norm=False),
     "unused": Unused,
+    "counted": Counted,
     "contrast": Contrastive,
     "contrast-dropout": lambda: Contrastive(dropout=0.3),
 }

@@ -18,6 +18,7 @@ from lexiseg.training.train import train
 RECIPES = {
     "plain": toy.recipe(model="toy/still", clip=0.5, ema=0.9),
     "accumulated": toy.recipe(model="toy/still", accumulate=2),
+    "counted": toy.recipe(model="toy/counted", accumulate=2),
     "contrast": toy.recipe(model="toy/contrast"),
     "cached": toy.recipe(model="toy/contrast", cache=3),
     "bf16_weights": toy.recipe(model="toy/contrast", cache=2, precision="bf16_weights"),

@@ -56,7 +56,7 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         "--prompts",
-        help="single, imagenet80, maskclip85, vild14, a file of sentences with {}, or learned prompts.",
+        help="single, imagenet80, maskclip85, vild14, a sentence with {}, a file of them, or learned prompts.",
     ),
 ]
 Settings = Annotated[

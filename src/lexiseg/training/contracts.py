@@ -36,13 +36,17 @@ class Objective(Protocol):
     The objective applies the weights of its losses. Each loss is a mean over the batch, so that the trainer may average
     pieces of a batch, in proportion to their samples, and processes. A loss that is a mean over something else (pixels
     with a label, masks) is such a mean only where all pieces have as many of these; an objective whose loss must not
-    depend on the pieces divides by the number in all processes itself, as `losses/masks` does with its masks.
+    depend on the pieces counts them in `before_batch` and divides by what the whole step has, as
+    `losses/mask_teaching` does with its masks.
 
-    Six things are optional:
+    Seven things are optional:
 
     before_step(step), after_step(step)
         called around each step with its number, which counts from 0 and survives a resume. A switch between phases
         belongs in the first, a clamp of a parameter in the second.
+    before_batch(batch, average)
+        called after `before_step` with this process's whole batch, before any piece of it. `average` takes a tensor of
+        numbers and returns its mean over the processes; every process must call it as often.
     report()
         numbers about the step that was just taken, by name, to be logged beside the losses. Each log line has their
         means over the steps since the line before, and over the processes. The names are the same in every step.

@@ -90,6 +90,8 @@ class Trainer:
         """
         self.objective.train()
         self._hook("before_step")
+        if hasattr(self.objective, "before_batch"):
+            self.objective.before_batch(batch, self._average)
         rate = self.recipe.optimiser.rate * optimiser.factor(self.recipe.schedule, self.step, self.recipe.steps)
         optimiser.set_rate(self._optimiser, rate)
         buffers = {name: buffer.clone() for name, buffer in self._forward.named_buffers()}
@@ -207,6 +209,11 @@ class Trainer:
                 f"{batches.keys(batch)}, and max_nonfinite is {self.recipe.max_nonfinite}; look at these samples, "
                 "lower the rate, or use precision fp32"
             )
+
+    def _average(self, values: Tensor) -> Tensor:
+        """The mean of numbers over the processes."""
+        mean: Tensor = total(values.to(self.accelerator.device)) / self.accelerator.num_processes
+        return mean
 
     def _hook(self, name: str) -> None:
         if hasattr(self.objective, name):
