@@ -71,7 +71,7 @@ def test_the_loss_is_the_cross_entropy_of_scaled_cosines(shape: Any) -> None:
     ("fill", "level"), [("mean", (0.0, 0.0, 0.0)), ("released", (0.48145466, 0.4578275, 0.40821073)), ("black", None)]
 )
 def test_pixels_of_other_classes_are_filled(fill: Any, level: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The released mean is the mean of colours, taken where colours have been normalised with it already (§7.2)."""
+    """The released mean of colours is taken where they have been normalised with it already (zsseg_fcn.md §7.2)."""
     objective, batch, given = Training(WORDS, fill=fill).build(fresh()), crops(), []
 
     def look(images: Tensor) -> Tensor:

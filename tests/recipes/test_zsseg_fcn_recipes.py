@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import SettingError
 from lexiseg.evaluation.pseudo_labels import label
 from lexiseg.losses.pseudo_labels import UNLABELLED
+from lexiseg.networks.student_network import StudentNetwork
 from lexiseg.recipes import _zero_shot, learned_prompts, maskclip_plus, zsseg_fcn
 from lexiseg.training.recipe import Labelling, Recipe
 from lexiseg.training.train import train
@@ -40,6 +42,18 @@ def test_the_fcn_has_the_schedule_of_its_rival() -> None:
         assert recipe.objective.prompts == "a sculpture of a {}."
     assert [len(each.objective.words) - len(each.objective.unseen) for each in (coco, voc)] == [156, 15]
     assert {"wall-concrete", "playingfield"} <= set(coco.objective.unseen)  # the data set's own names
+
+
+def test_the_rules_for_rates_and_decay_name_the_parts_they_mean() -> None:
+    with torch.device("meta"):
+        network = StudentNetwork(zsseg_fcn.RECIPE.config.network, 512)
+    backbone, norms = zsseg_fcn.RECIPE.groups
+    names = [f"segmenter.network.{name}" for name, _ in network.named_parameters()]
+    matched = {name for name in names if any(fnmatchcase(name, each) for each in norms.names)}
+    assert all(any(fnmatchcase(name, each) for name in names) for each in (*norms.names, *backbone.names))
+    groups = {name for name, each in network.head.named_modules() if isinstance(each, torch.nn.GroupNorm)}
+    assert matched == {f"segmenter.network.head.{name}.{kind}" for name in groups for kind in ("weight", "bias")}
+    assert catalog.resolve(zsseg_fcn.RECIPE.model)[1].config.network == zsseg_fcn.RECIPE.config.network
 
 
 def test_prompts_are_learned_for_as_many_passes_as_the_paper_says() -> None:

@@ -62,11 +62,11 @@ MINI = Recipe(
     objective=Training(MSRC, MSRC_UNSEEN),
     data=RegionData(
         MaskedData("data", shards=("msrc",), suppressed=MSRC_UNSEEN),
-        RegionAugmentation(size=(128, 128), area=(0.3, 1.0)),
+        RegionAugmentation(size=(96, 96), area=(0.3, 1.0)),
         workers=Workers(1),
     ),
-    steps=600,
-    batch_size=32,
+    steps=400,
+    batch_size=16,
     optimiser=Optimiser("sgd", rate=0.02, weight_decay=5e-4),
     schedule=Schedule("cosine", warmup=0.02),
 )

@@ -43,11 +43,11 @@ __all__ = [
     "VOC_15_5_SELF_TRAINED",
 ]
 
-# a tenth of the rate for what has seen ImageNet; no decay of norms
-_GROUPS = (
-    Group(("segmenter.network.backbone.*",), rate=0.1),
-    Group(("*norm*", "*.bn*", "*.lateral.*.1.*", "*.mix.*.1.*", "*.stem.1.*"), weight_decay=0.0),
-)
+# a tenth of the rate for what has seen ImageNet; no decay of norms, which have their convolution's name and a 1
+_BACKBONE = Group(("segmenter.network.backbone.*",), rate=0.1)
+_HEAD = "segmenter.network.head"
+_NORMS = (f"{_HEAD}.stem.1.*", f"{_HEAD}.lateral.?.1.*", f"{_HEAD}.mix.?.1.*")
+_GROUPS = (_BACKBONE, Group(_NORMS, weight_decay=0.0))
 
 # --- the paper's
 
@@ -96,10 +96,10 @@ MINI = Recipe(
         augmentation=DenseAugmentation(crop=(128, 128), scale=(256, 256), ratio=(0.75, 1.5), most_of_one=1.0),
         workers=Workers(1),
     ),
-    steps=600,
+    steps=400,
     batch_size=8,
     optimiser=Optimiser(rate=1e-3, weight_decay=0.05),
-    groups=_GROUPS,
+    groups=(_BACKBONE, Group(("*.bias", "*norm*", "*embedding*"), weight_decay=0.0)),
     schedule=Schedule("poly", warmup=0.02),
     clip=1.0,
     checkpoint_every=200,

@@ -135,13 +135,23 @@ def test_a_photograph_that_cannot_be_read_is_in_no_sample() -> None:
         Regions(source(Broken("b", boxed(2, (0, 0, 4, 4)))), AS_IT_IS)
 
 
-def test_crops_that_never_show_the_class_are_bad_samples() -> None:
-    """Two specks in opposite corners of a box: a small crop of it has neither."""
-    labels = boxed(1, (0, 0, 1, 1), (200, 200))
-    labels[199, 199] = 1
+def test_where_crops_keep_missing_the_class_its_whole_box_is_taken() -> None:
+    """Two specks in opposite corners of a box: a small crop of it has neither, and all of it at 8 x 8 has none."""
+    labels = boxed(1, (0, 0, 40, 40), (200, 200))
+    labels[160:, 160:] = 1
+    labels[40:160, :40] = labels[:40, 40:] = 0
     regions = Regions(source(Photo("a", labels)), RegionAugmentation(size=(8, 8), area=(0.08, 0.1)))
-    with pytest.raises(BadSample, match="10 crops of a class showed none of its 2 pixels"):
-        regions.load(1, np.random.default_rng(0))
+    shown = [regions.load(1, np.random.default_rng(seed))["masks"] for seed in range(30)]
+    assert all(mask.any() for mask in shown)
+    corners = torch.zeros(8, 8, dtype=torch.bool)
+    corners[:2, :2] = corners[6:, 6:] = True
+    assert any(torch.equal(mask[1:7, 1:7], corners[1:7, 1:7]) for mask in shown)
+    labels[labels == 1] = 0
+    labels[0, 0] = labels[199, 199] = 1
+    with pytest.raises(BadSample, match="none of the 2 pixels of a class is left in its box at 8x8"):
+        Regions(source(Photo("a", labels)), RegionAugmentation(size=(8, 8), area=(0.08, 0.1))).load(
+            1, np.random.default_rng(0)
+        )
 
 
 def test_one_pixel_is_a_region() -> None:

@@ -5,6 +5,7 @@ ZSSeg learns its prompts from them (zsseg_fcn.md §7.2). Letters: H W pixels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class RegionAugmentation:
     area, ratio: of the part; a share of the box's area, and width over height.
     flip: probability of a mirror image.
     short_boxes: boxes that reach the right or lower border end a pixel before it, as released.
+
+    A part that misses the class is drawn again, up to ten times; then the whole box is taken.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -54,16 +57,17 @@ class RegionAugmentation:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """RGB [H, W, 3] and the class's pixels [H, W], some of them true, as uint8 [3, h, w] and bool [h, w].
 
-        Raises `BadSample` where no part that is drawn shows the class.
+        Raises `BadSample` where none of the class's pixels is left at this size.
         """
         whole = box_of(inside, short=self.short_boxes)
-        for _ in range(TRIES):
-            geometry = self.draw(whole, random)
+        drawn = (self.draw(whole, random) for _ in range(TRIES))
+        for geometry in itertools.chain(drawn, [Geometry(whole, self.size)]):
             mask = geometry.map(inside)
             if mask.any():
                 picture = geometry.picture(Image.fromarray(image))
                 return to_tensor(picture), torch.from_numpy(mask.copy())
-        raise BadSample("no pixel left", f"{TRIES} crops of a class showed none of its {int(inside.sum())} pixels")
+        few, size = int(inside.sum()), "x".join(map(str, self.size))
+        raise BadSample("no pixel left", f"none of the {few} pixels of a class is left in its box at {size}")
 
     def draw(self, box: Box, random: np.random.Generator) -> Geometry:
         """Which part of a box to show."""
