@@ -348,6 +348,9 @@ class MaskScores:
         return masks.sigmoid() if self.weights == "sigmoid" else masks
 
 
+LARGEST_SCALE = 8
+
+
 @dataclass(frozen=True)
 class Inference:
     """What happens to a photograph before `embed_image` and to the logits after `classify`. Data, cited per method.
@@ -355,6 +358,9 @@ class Inference:
     The size of the network's input: `size` if given, whatever the shape; else the image is scaled until its short side
     is `short_side`, or less if its long side would pass `long_side`; with `long_side` alone the long side gets it;
     with none of them it keeps its size. Both sides are then rounded to a multiple of `multiple`.
+
+    With several `scales`, or `flip`, the photograph is looked at as often, and what `classify` makes of it is brought
+    to the photograph's size and averaged there: logits, or the sums of masks. Windows are so many pixels at each scale.
 
     Raises `SettingError` for values that make no sense.
 
@@ -372,11 +378,13 @@ class Inference:
     multiple: int = 1  # pixels
     resample: Literal["bilinear", "bicubic"] = "bilinear"
     antialias: bool = True
+    scales: tuple[float, ...] = (1.0,)  # of the network's input, times its size
+    flip: bool = False  # look at each of them mirrored, too
     window: int | None = None  # pixels of the resized image; None: the whole image at once
     stride: int | None = None  # pixels, at most a window; None: half a window
     # features: windows become one embedding; logits: each is classified, then averaged
     blend: Literal["features", "logits"] = "features"
-    prompts: str = "imagenet80"  # a name of encoders/prompts.py, or a file
+    prompts: str = "imagenet80"  # a name of encoders/prompts.py, a sentence with {}, or a file
     background_threshold: float | None = None  # posterior, 0-1: pixels whose winner is below it stay unlabelled
     refine: str | None = None  # a name of refine/
 
@@ -384,6 +392,10 @@ class Inference:
         for name in ("short_side", "long_side", "multiple", "window", "stride"):
             value = getattr(self, name)
             require(value is None or value >= 1, name, "1 or more (pixels)", value)
+        scales = f"one or more numbers above 0, at most {LARGEST_SCALE}"
+        require(
+            bool(self.scales) and all(0 < each <= LARGEST_SCALE for each in self.scales), "scales", scales, self.scales
+        )
         require(self.size is None or min(self.size) >= 1, "size", "two numbers of 1 or more (pixels)", self.size)
         if self.window is not None and self.stride is not None:
             allowed = f"at most the window ({self.window}), since pixels between windows would never be seen"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 import lexiseg.methods
 from evaluation.pictures import TWO, folder, label, noise, with_colours
-from lexiseg.cli import compare, evaluate, oracle, sweep
+from lexiseg.cli import compare, evaluate, oracle, prompts, sweep
 from lexiseg.cli import data as data_commands
 from lexiseg.errors import LexisegError, OutputError, SettingError, UnknownName
 from lexiseg.evaluation import choosing
@@ -31,7 +31,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setattr(lexiseg.methods, "__path__", with_colours(lexiseg.methods.__path__))
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
-    for module in (evaluate, compare, sweep, oracle, data_commands):
+    for module in (evaluate, compare, sweep, prompts, oracle, data_commands):
         module.register(app)
 
     def run(*arguments: Any) -> Result:
@@ -267,3 +267,16 @@ def test_unknown_names_are_errors_with_the_nearest(runs: Runs, two: Path) -> Non
         runs("evaluate", "colours/plain", "--on", "foldr", "--data", two)
     with pytest.raises(UnknownName, match="did you mean 'swap'"):
         evaluated(runs, two, "--set", "swp=true")
+
+
+def test_prompts_are_a_table_with_the_best_first_and_a_file(runs: Runs, two: Path) -> None:
+    Path("few.txt").write_text("a {}\nthe {}\n{}\n")
+    asked = ("prompts", "colours/plain", "--on", "folder", "--data", two, *CPU, "--among", "few.txt")
+    result = runs(*asked, "--out", "best.txt")
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 + 3
+    best = json.loads(runs(*asked, "--json").stdout)["best"]
+    assert Path("best.txt").read_text() == f"{best}\n"
+    assert lines[2].startswith(best)
+    assert "3 sentences on 2 images, each looked at once" in result.stderr
+    assert "has one split" in result.stderr

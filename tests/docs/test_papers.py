@@ -44,6 +44,7 @@ def test_the_pages_have_the_sections_of_their_systems() -> None:
         "segclip": "3.1",
         "simseg": "2.1",
         "zsseg": "4.1",
+        "zsseg_fcn": "7.1",
     }
 
 

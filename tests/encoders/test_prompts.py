@@ -100,6 +100,11 @@ def test_an_empty_or_unreadable_file_is_an_error(tmp_path: Path, content: bytes)
         sentences(tmp_path / "mine.txt")
 
 
+def test_a_sentence_is_a_set_of_its_own() -> None:
+    assert sentences("a sculpture of a {}.") == ("a sculpture of a {}.",)
+    assert sentences("a {}/b.txt") == ("a {}/b.txt",)
+
+
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UnknownName, match="imagenet80"):
         sentences("imagenet8")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from lexiseg.data.labelled.source import DenseSource
 from lexiseg.data.opening import Opening, Workers
 from lexiseg.data.scenes import class_names, unseen_classes
 from lexiseg.errors import OutputError, SettingError
-from lexiseg.evaluation.pseudo_labels import label
+from lexiseg.evaluation.pseudo_labels import _Weighed, label
 from lexiseg.methods.student import Training
 from lexiseg.recipes import maskclip_plus as recipes
+from lexiseg.segmenter import DenseLogits, MaskScores
 from lexiseg.training.benchmark_data import BenchmarkData
 from lexiseg.training.recipe import Labelling, Stage
 from lexiseg.training.train import train
@@ -69,6 +71,35 @@ def test_pixels_below_the_confidence_stay_unlabelled(two: Path, tmp_path: Path) 
     """A red pixel is as green as it is blue: one half."""
     label(labelling(Pictures(str(two)), confidence=0.6), tmp_path / "out")
     assert maps(tmp_path / "out")["one"] == [[RED, RED, GREEN], [NONE, BLUE, NONE]]
+
+
+@pytest.mark.parametrize(
+    ("prior", "pixel"),
+    [(0.0, GREEN), (1e-6, GREEN), (1.0, RED)],  # it is e^10 times as red as it is green
+)
+def test_with_a_prior_the_teacher_compares_with_all_classes(
+    prior: float, pixel: int, two: Path, tmp_path: Path
+) -> None:
+    label(labelling(Pictures(str(two)), prior=prior), tmp_path / "out")
+    assert maps(tmp_path / "out")["one"] == [[RED, RED, GREEN], [pixel, BLUE, NONE]]
+
+
+def test_a_prior_weighs_the_sums_of_masks_too() -> None:
+    """Against the sums by hand; a background of the method's own is left alone."""
+    masks, scores = torch.rand(1, 4, 3, 5), torch.rand(1, 4, 3)
+    inner = SimpleNamespace(config=None, classify=lambda *_: MaskScores(masks, scores, weights="linear"))
+    weighed = _Weighed(inner, torch.tensor([1.0, 0.25])).classify(None, None)
+    assert isinstance(weighed, MaskScores)
+    torch.testing.assert_close(weighed.scores, scores * torch.tensor([1.0, 0.25, 1.0]))
+    assert weighed.masks is masks
+    inner.classify = lambda *_: DenseLogits(masks[:, :3].log())
+    logits = _Weighed(inner, torch.tensor([1.0, 0.25, 0.0])).classify(None, None).logits
+    torch.testing.assert_close(logits.exp(), masks[:, :3] * torch.tensor([1.0, 0.25, 0.0]).view(3, 1, 1))
+
+
+def test_a_prior_that_is_no_factor_is_refused(two: Path) -> None:
+    with pytest.raises(SettingError, match="prior is 2"):
+        labelling(Pictures(str(two)), prior=2)
 
 
 def test_the_settings_of_the_teacher_count(two: Path, tmp_path: Path) -> None:

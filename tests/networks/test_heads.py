@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.models.maskformer.modeling_maskformer import MaskFormerPixelDecoder
 
 from lexiseg.errors import SettingError
-from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, Head, PspHead, PyramidHead
+from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, FpnHead, Head, PspHead, PyramidHead
 
-HEADS = [DeepLabV2Head, DeepLabV3PlusHead, PspHead, FcnHead, PyramidHead]
+HEADS = [DeepLabV2Head, DeepLabV3PlusHead, PspHead, FcnHead, FpnHead, PyramidHead]
 CHANNELS, DIMENSION = (8, 16), 12
 Array = np.ndarray
 Weights = dict[str, Array]
@@ -163,6 +164,36 @@ def test_an_fcn_is_two_convolutions() -> None:
     np.testing.assert_allclose(head(maps()).numpy(), expected, atol=1e-12)
 
 
+def test_a_feature_pyramid_is_maskformers_pixel_decoder() -> None:
+    """transformers' own on the same weights, on sides that do not divide each other; then a linear map."""
+    channels, width = (8, 16, 24), 64
+    torch.manual_seed(0)
+    head = FpnHead(channels, DIMENSION, width=width).double().eval()
+    for each in head.parameters():
+        each.data.uniform_(-0.5, 0.5)
+    decoder = MaskFormerPixelDecoder(
+        in_features=24, lateral_widths=[8, 16], feature_size=width, mask_feature_size=width
+    ).double()
+    ours = head.state_dict()
+    theirs = {name.replace("stem", "fpn.stem"): each for name, each in ours.items() if name.startswith("stem")}
+    for finest, place in ((1, 0), (0, 1)):  # their layers begin with the coarsest
+        theirs |= {
+            f"fpn.layers.{place}.{part}{name.removeprefix(f'{kind}.{finest}')}": each
+            for kind, part in (("lateral", "proj"), ("mix", "block"))
+            for name, each in ours.items()
+            if name.startswith(f"{kind}.{finest}.")
+        }
+    theirs |= {"mask_projection.weight": ours["last.weight"], "mask_projection.bias": ours["last.bias"]}
+    decoder.load_state_dict(theirs)
+    sizes = ((13, 9), (7, 5), (4, 3))
+    features = [torch.rand(2, c, *size, dtype=torch.float64) for c, size in zip(channels, sizes, strict=True)]
+    with torch.no_grad():
+        mixed = decoder(features).last_hidden_state
+        expected = torch.einsum("bchw,dc->bdhw", mixed, ours["project.weight"][..., 0, 0])
+        expected += ours["project.bias"].view(-1, 1, 1)
+        torch.testing.assert_close(head(features), expected, atol=1e-10, rtol=0)
+
+
 # -- published sizes, on the last map of a ResNet-50 or 101 ------------------------------------------------------------
 
 RESNET = (256, 512, 1024, 2048)
@@ -205,8 +236,8 @@ def test_the_result_has_the_resolution_of_the_heads_level(kind: type[Head]) -> N
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_only_a_pyramid_is_ever_negative(kind: type[Head]) -> None:
-    assert bool((random_head(kind)(maps()) < 0).any()) == (kind is PyramidHead)
+def test_only_pyramids_are_ever_negative(kind: type[Head]) -> None:
+    assert bool((random_head(kind)(maps()) < 0).any()) == (kind in (FpnHead, PyramidHead))
 
 
 @pytest.mark.parametrize("kind", HEADS)

@@ -22,6 +22,7 @@ NAMES = [
     "deeplabv3plus/tiny",
     "pspnet/tiny",
     "fcn/tiny",
+    "fpn/tiny",
     "mini/tiny",
     "clip/CLIP",
     "deeplabv2/clip:CLIP",
@@ -30,7 +31,12 @@ NAMES = [
     "transformers/clip:CLIP",
     "fcn/transformers:SWIN",
 ]
-STRIDES = dict.fromkeys(NAMES, 8) | {"deeplabv3plus/tiny": 4, "deeplabv3plus/clip:CLIP": 4, "fcn/transformers:SWIN": 32}
+STRIDES = dict.fromkeys(NAMES, 8) | {
+    "fpn/tiny": 4,
+    "deeplabv3plus/tiny": 4,
+    "deeplabv3plus/clip:CLIP": 4,
+    "fcn/transformers:SWIN": 32,
+}
 
 
 @pytest.fixture(scope="session")

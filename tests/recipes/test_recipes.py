@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from lexiseg import catalog
+from lexiseg import catalog, settings
 from lexiseg.cli.train import find
 from lexiseg.errors import LexisegError, UnknownName
 from lexiseg.training import recipe as recipes
@@ -33,7 +33,8 @@ def versions() -> Iterator[str]:
 
 
 def stages(name: str) -> tuple[Recipe, ...]:
-    return find(name, mini=False, toy=False)
+    """Those that train."""
+    return tuple(stage for stage in find(name, mini=False, toy=False) if isinstance(stage, Recipe))
 
 
 @pytest.fixture(params=catalog.names("recipes"))
@@ -82,7 +83,9 @@ def test_data_that_is_not_there_is_a_clear_error(version: str, tmp_path: Path, m
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for stage in stages(version):
         opening: dict[str, Any] = {"batch_size": 2, "seed": 0, "max_bad_fraction": 0.0}
-        if version.endswith("/toy"):
+        if "pseudo_labels" in settings.names(stage.data):  # they come from an earlier stage
+            stage = settings.change(stage, {"data.pseudo_labels": None})
+        if version.partition("/")[2].startswith("toy"):
             assert stage.data.open(**opening).samples_per_epoch > 0
         else:
             with pytest.raises(LexisegError):

@@ -59,7 +59,7 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         "--prompts",
-        help="Sentences around each word: single, imagenet80, maskclip85, vild14, or a file of sentences with {}, or "
+        help="Sentences around each word: single, imagenet80, maskclip85, vild14, a sentence with {}, a file of them, or "
         "of learned prompts.",
     ),
 ]

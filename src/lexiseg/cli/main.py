@@ -26,6 +26,7 @@ from lexiseg.cli import (
     listing,
     names,
     oracle,
+    prompts,
     segment,
     sweep,
     train,
@@ -62,7 +63,7 @@ def _root(
     pass
 
 
-for module in (demo, segment, evaluate, compare, sweep, oracle, train, convert, data, bench, listing, doctor):
+for module in (demo, segment, evaluate, compare, sweep, prompts, oracle, train, convert, data, bench, listing, doctor):
     module.register(app)
 
 

@@ -115,10 +115,13 @@ def _placed(stages: tuple[Stage, ...], data: Path | None) -> tuple[Stage, ...]:
 
 
 def _place(stage: Stage, data: Path) -> dict[str, Any]:
-    fields = {field.name for field in dataclasses.fields(stage.data)}
-    if "root" in fields:
-        return {"data.root": str(data)}
-    return {"data.places": (str(data),)} if "places" in fields else {}
+    """Most data say where they are themselves; those that are made of others say it inside."""
+    names = sorted(settings.names(stage.data), key=lambda name: name.count("."))
+    for last, value in (("root", str(data)), ("places", (str(data),))):
+        for name in names:
+            if name.rpartition(".")[2] == last:
+                return {f"data.{name}": value}
+    return {}
 
 
 def _label(stage: Labelling, folder: Path, **place: Any) -> dict[str, int]:

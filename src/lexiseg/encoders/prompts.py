@@ -65,12 +65,16 @@ class Prompts:
     def open(cls, name_or_file: str | os.PathLike[str]) -> Prompts:
         """Those of a name, of a text file (a sentence a line, `#` starts a comment), or of a file that `save` wrote.
 
+        A sentence with {} is a set of its own: "a sculpture of a {}.".
+
         Raises `UnknownName` for what is neither a name nor a file, `SettingError` for a file that cannot be used,
         `WeightsError` for learned prompts that cannot be read.
         """
         name = os.fspath(name_or_file)
         if name in _SETS:
             return cls(_SETS[name])
+        if SLOT in name:
+            return cls((name,))
         path = Path(name).expanduser()
         if path.is_file():
             return _read_learned(path) if path.suffix == LEARNED else cls(_read_sentences(path))

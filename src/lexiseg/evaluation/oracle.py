@@ -90,6 +90,10 @@ class ModelMasks:
             raise SettingError(f"{predictor.name} labels places, not masks; give a mask method, or a folder of masks")
         if len(views) > 1:
             raise SettingError(f"{predictor.name} looks at {item.key} in {len(views)} windows; set window=none")
+        if len(embedded.looks) > 1:
+            raise SettingError(
+                f"{predictor.name} looks at {item.key} {len(embedded.looks)} times; set scales=1 flip=false"
+            )
         rows, columns = axes(result.grid, item.image.shape[:2], covers=result.covers, seen=embedded.resized)
         weights = result.weigh(columns.along_rows(rows.upsample(result.masks[0])))  # [N, H, W]
         if result.weights == "linear":  # shares, 0-1

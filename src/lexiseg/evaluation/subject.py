@@ -21,7 +21,7 @@ from lexiseg.inference.predictor import Predictor
 from lexiseg.segmenter import TextClassifier, one_input_size
 from lexiseg.vocabulary import Vocabulary
 
-__all__ = ["Subject", "load", "open_benchmark", "prepare", "vocabulary_of"]
+__all__ = ["Subject", "load", "open_benchmark", "prepare", "settle", "vocabulary_of"]
 
 Labels = NDArray[Any]
 
@@ -84,13 +84,21 @@ def prepare(setup: Setup) -> Subject:
     Raises what `choose`, `benchmarks.open` and `lexiseg.load` raise, `DataError` where no data is given, and
     `SettingError` for settings that cannot be applied to what is loaded or opened already.
     """
-    chosen = _changed(choose(setup), setup)
-    opened = open_benchmark(setup, chosen)
+    chosen, opened = settle(setup)
     predictor = load(setup.model, chosen) if isinstance(setup.model, Model) else _as_it_is(setup.model, chosen)
     if chosen.name == LEXISEG and setup.background is None:
         chosen = replace(chosen, background=_own_background(chosen, predictor, opened))
     theirs = chosen.name != LEXISEG and setup.background is None
     return Subject(predictor, opened, chosen, vocabulary_of(opened, chosen, as_published=theirs))
+
+
+def settle(setup: Setup) -> tuple[Protocol, Opened]:
+    """The protocol with the setup's changes, and the benchmark as it says; no model is loaded.
+
+    Raises what `choose` and `open_benchmark` raise.
+    """
+    chosen = _changed(choose(setup), setup)
+    return chosen, open_benchmark(setup, chosen)
 
 
 def load(model: Model, chosen: Protocol) -> Predictor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from lexiseg.errors import LexisegError
 from lexiseg.inference import devices, windows
 from lexiseg.inference.labelling import Embedded
+from lexiseg.inference.looks import Look
 from lexiseg.inference.reading import Picture
 from lexiseg.inference.windows import Box
 from lexiseg.segmenter import Embedding, Inference, Segmenter
@@ -57,14 +59,34 @@ class Embedder:
         """
         plans = [self._plan(picture.resized) for picture in pictures]
         crops = ((picture, box) for picture, plan in zip(pictures, plans, strict=True) for box in plan)
+        several = len(self.inference.scales) > 1 or self.inference.flip
         views = self._crops(crops, len(pictures))
         for picture, plan in zip(pictures, plans, strict=True):
-            own, joined = self._join(itertools.islice(views, len(plan)), len(plan), picture.resized)
+            if several:
+                looks = self._looks(picture)
+            else:
+                looks = (self._look(itertools.islice(views, len(plan)), len(plan), picture.resized),)
             pixels = picture.pixels if keep_pixels else None
-            yield Embedded(
-                picture.name, picture.size, picture.resized, own, joined, pixels, picture.image, picture.valid,
-                picture.notes,
-            )  # fmt: skip
+            yield Embedded(picture.name, picture.size, looks, pixels, picture.image, picture.valid, picture.notes)
+
+    def _looks(self, picture: Picture) -> tuple[Look, ...]:
+        """The picture at every scale, each mirrored too where that is wanted."""
+        turns = (False, True) if self.inference.flip else (False,)
+        return tuple(
+            self._look_alone(replace(picture, pixels=pixels.flip(2) if turned else pixels), turned)
+            for pixels in (picture.pixels, *picture.more)
+            for turned in turns
+        )
+
+    def _look_alone(self, seen: Picture, mirrored: bool) -> Look:
+        """One with an iterator of its own, since the rows of several looks are wanted side by side."""
+        plan = self._plan(seen.resized)
+        views = self._crops(((seen, box) for box in plan), 1)
+        return replace(self._look(views, len(plan), seen.resized), mirrored=mirrored)
+
+    def _look(self, views: Iterator[tuple[Box, Embedding]], count: int, resized: tuple[int, int]) -> Look:
+        own, joined = self._join(views, count, resized)
+        return Look(resized, own, joined)
 
     def _plan(self, resized: tuple[int, int]) -> list[Box]:
         window, stride = self.inference.window, self.inference.stride

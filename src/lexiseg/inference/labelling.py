@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from lexiseg.inference.blending import Window, blend, blend_rows
 from lexiseg.inference.canvas import CHUNK, Canvas
 from lexiseg.inference.checking import check, check_covers, sound
 from lexiseg.inference.decoder import Decoded, Decoder
+from lexiseg.inference.looks import Blended, Look, Seen, Whole, mean_rows, mirrored
 from lexiseg.inference.posterior import Posterior
 from lexiseg.inference.upsample import Axis, Result, Size, axes
 from lexiseg.inference.windows import Box
@@ -38,10 +40,9 @@ Make = Callable[[Result, Axis, Axis], Map]  # an empty map whose rows and column
 class Embedded:
     """A photograph that has been looked at: what `Predictor.classify` needs to be asked about any words.
 
-    size: of the photograph; resized: of what the network saw; both (height, width).
-    views: the embedding of each window, from top to bottom.
-    joined: there is one view, of the whole picture, whose logits may go straight to the photograph's size.
-    pixels: uint8 [3, *resized] for a refiner, else None.
+    size: (height, width) of the photograph.
+    looks: one for each size that the network saw it at, mirrored or not.
+    pixels: uint8 [3, h, w] of the first look for a refiner, else None.
     image: RGB [*size, 3], for results to draw on; None unless it was to be kept.
     valid: which pixels of the photograph are there [*size]; None where all are. The others stay unlabelled.
     notes: a sentence each on what had to be decided to read it.
@@ -51,15 +52,28 @@ class Embedded:
 
     name: str
     size: tuple[int, int]
-    resized: tuple[int, int]
-    views: Iterable[tuple[Box, Embedding]]
-    joined: bool
+    looks: tuple[Look, ...]
     pixels: Tensor | None = None
     image: npt.NDArray[np.uint8] | None = None
     valid: npt.NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     model: str = ""
     fingerprint: str = ""
+
+    @property
+    def views(self) -> Iterable[tuple[Box, Embedding]]:
+        """Those of the first look."""
+        return self.looks[0].views
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(height, width) of the first look."""
+        return self.looks[0].resized
+
+    @property
+    def joined(self) -> bool:
+        """Of the first look."""
+        return self.looks[0].joined
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +116,8 @@ class Labeller:
         return scores
 
     def _filled(self, embedded: Embedded, make: Make[Map]) -> Map:
+        if len(embedded.looks) > 1:
+            return self._averaged(embedded, make)
         if not embedded.joined:
             return self._windows(embedded, make)
         ((box, view),) = embedded.views
@@ -143,9 +159,8 @@ class Labeller:
         canvas, covers = None, None
         for start in range(0, height, rows):
             first, stop = max(0, start - 1), min(start + rows, height)
-            band = self.segmenter.classify(windows.rows(view, first, stop), self.classifier)
-            result = sound(check(band, self._method, self.vocabulary))
-            if not isinstance(result, DenseLogits) or result.grid != (stop - first, width):
+            result = self._part(view, first, stop)
+            if result is None:
                 return None
             if canvas is None:
                 covers = _covers(result, height)
@@ -169,17 +184,55 @@ class Labeller:
         blend(results, embedded.resized, canvas, BAND)
         return canvas
 
+    def _averaged(self, embedded: Embedded, make: Make[Map]) -> Map:
+        """The mean of several looks, at the photograph's pixels; for a refiner at those of the first look."""
+        size = embedded.size if self.refine is None else embedded.resized
+        seen = [self._seen(look, size) for look in embedded.looks]
+        result = seen[0].result
+        bands = mean_rows(seen, size, BAND)
+        if self.refine is not None:
+            return self._refined(_gathered(bands, result, size, embedded.name), result, embedded, make)
+        canvas, every = make(result, *axes(size, size)), Axis.of(size[1], size[1])
+        for _, values in bands:
+            canvas.fill(values, Axis.of(values.shape[1], values.shape[1]), every)
+        return canvas
+
+    def _seen(self, look: Look, size: Size) -> Seen:
+        """What one look says of a map of `size`."""
+        if not look.joined:
+            others = ((box, self._classify(view, box.size)) for box, view in look.views)
+            first = next(others)
+            rows, columns = _turned(axes(look.resized, size), look)
+            return Seen(first[1], Blended(itertools.chain([first], others), look.resized, rows, columns, BAND))
+        ((box, view),) = look.views
+        if self._rows_at_once(view) is not None:
+            part = self._part(view, 0, 1)
+            if part is not None:
+                height, width = windows.grid(view)
+                covers = _covers(part, height)
+                check_covers(covers, (height, width), look.resized, self._method)
+                rows, columns = _turned(axes((height, width), size, covers=covers, seen=look.resized), look)
+                return Seen(part, Whole(part, rows, columns, again=partial(self._rows_of, view)))
+        result = self._classify(view, box.size)
+        rows, columns = _turned(axes(result.grid, size, covers=result.covers, seen=look.resized), look)
+        return Seen(result, Whole(result, rows, columns))
+
+    def _part(self, view: Embedding, first: int, stop: int) -> DenseLogits | None:
+        """Grid rows `first` to `stop` of a view; None where the method answers on a grid of its own."""
+        band = self.segmenter.classify(windows.rows(view, first, stop), self.classifier)
+        result = sound(check(band, self._method, self.vocabulary))
+        if not isinstance(result, DenseLogits) or result.grid != (stop - first, windows.grid(view)[1]):
+            return None
+        return result
+
+    def _rows_of(self, view: Embedding, first: int, stop: int) -> Result:
+        found = self._part(view, first, stop)
+        assert found is not None, "bands of one grid are alike"
+        return found
+
     def _at_pixels(self, results: Iterable[Window], result: Result, embedded: Embedded) -> Tensor:
         """The mean of windows as logits [C, *resized]; the shares of masks as their logarithm."""
-        _check_room(result.channels, embedded.resized, embedded.name)
-        whole = None
-        for first, band in blend_rows(results, embedded.resized, BAND):
-            whole = band.new_empty(result.channels, *embedded.resized) if whole is None else whole
-            if isinstance(result, MaskScores):
-                band = (band[:-1] / band[-1:].clamp(min=NOTHING)).clamp(min=NOTHING).log()
-            whole[:, first : first + band.shape[1]] = band
-        assert whole is not None
-        return whole
+        return _gathered(blend_rows(results, embedded.resized, BAND), result, embedded.resized, embedded.name)
 
     def _refined(self, logits: Tensor, result: Result, embedded: Embedded, make: Make[Map]) -> Map:
         assert self.refine is not None
@@ -242,6 +295,25 @@ def _drawn(result: Result, size: Size, seen: Size, make: Make[Map]) -> Map:
     else:
         masks.draw(result, canvas)
     return canvas
+
+
+def _gathered(bands: Iterable[tuple[int, Tensor]], result: Result, size: Size, name: str) -> Tensor:
+    """All of a mean as logits [C, *size]; the shares of masks as their logarithm."""
+    _check_room(result.channels, size, name)
+    whole = None
+    for first, band in bands:
+        whole = band.new_empty(result.channels, *size) if whole is None else whole
+        if isinstance(result, MaskScores):
+            band = (band[:-1] / band[-1:].clamp(min=NOTHING)).clamp(min=NOTHING).log()
+        whole[:, first : first + band.shape[1]] = band
+    assert whole is not None
+    return whole
+
+
+def _turned(found: tuple[Axis, Axis], look: Look) -> tuple[Axis, Axis]:
+    """Rows and columns on the grid of a look that may be mirrored."""
+    rows, columns = found
+    return rows, mirrored(columns) if look.mirrored else columns
 
 
 def _covers(band: DenseLogits, height: int) -> tuple[float, float] | None:

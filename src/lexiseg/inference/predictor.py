@@ -225,8 +225,8 @@ class Predictor:
         """Looks at `image` once, for any number of `classify` calls."""
         picture = read(image, self.inference, keep_image=keep_image)
         (embedded,) = self._embedder.embed([picture], keep_pixels=self._refine is not None)
-        views = tuple(embedded.views)
-        return dataclasses.replace(embedded, views=views, model=self.name, fingerprint=self.fingerprint)
+        looks = tuple(look.held() for look in embedded.looks)
+        return dataclasses.replace(embedded, looks=looks, model=self.name, fingerprint=self.fingerprint)
 
     def classify(
         self,

@@ -20,17 +20,19 @@ MAX_UPSCALED_ASPECT = 16  # an enlarged picture has at most this many squares of
 Size = tuple[int, int]
 
 
-def target_size(height: int, width: int, inference: Inference) -> Size:
+def target_size(height: int, width: int, inference: Inference, *, scale: float = 1.0) -> Size:
     """(height, width) of the network's input for a photograph of `height` x `width` pixels.
+
+    scale: of `inference.scales`; both sides times it, before they are rounded.
 
     The arithmetic of mmseg (docs/papers/maskclip.md §2.2), then both sides to the nearest multiple of
     `inference.multiple`, at least one. One bound is ours: a photograph that would be *enlarged* beyond
     MAX_UPSCALED_ASPECT x short_side² pixels (a 1 x 5000 strip, say) is enlarged to that area only.
     """
     if inference.size is not None:
-        height, width = inference.size
+        height, width = (int(side * scale + 0.5) for side in inference.size)
     else:
-        factor = _factor(height, width, inference)
+        factor = _factor(height, width, inference) * scale
         height, width = (int(side * factor + 0.5) for side in (height, width))
     return _to_multiple(height, inference.multiple), _to_multiple(width, inference.multiple)
 
@@ -74,5 +76,6 @@ def resize(rgb: npt.NDArray[np.uint8], size: Size, inference: Inference) -> Tens
 
 
 def prepare(rgb: npt.NDArray[np.uint8], inference: Inference) -> Tensor:
-    """RGB uint8 [H, W, 3] as the network's input, uint8 [3, h, w]."""
-    return resize(rgb, target_size(rgb.shape[0], rgb.shape[1], inference), inference)
+    """RGB uint8 [H, W, 3] as the network's input, uint8 [3, h, w], at the first scale."""
+    size = target_size(rgb.shape[0], rgb.shape[1], inference, scale=inference.scales[0])
+    return resize(rgb, size, inference)

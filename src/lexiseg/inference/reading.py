@@ -37,13 +37,14 @@ DRAFT = 2  # a JPEG is decoded at no less than this many times the size the netw
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A photograph at the size the network sees.
+    """A photograph at the size the network sees, or at several.
 
     size: (height, width) of the photograph.
-    pixels: uint8 [3, h, w].
+    pixels: uint8 [3, h, w], at the first scale.
     image: the photograph itself, RGB [H, W, 3], where it was to be kept.
     valid: which of its pixels are there [H, W]; None where all are.
     notes: a sentence each on what had to be decided to read it, and on pictures that show nothing.
+    more: the same as `pixels` at each further scale.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Picture:
     image: npt.NDArray[np.uint8] | None
     valid: npt.NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    more: tuple[Tensor, ...] = ()
 
     @property
     def resized(self) -> tuple[int, int]:
@@ -76,13 +78,15 @@ def pictures(given: Pictures) -> Iterable[ImageSource]:
 def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Picture:
     """Raises `ImageError`. An image that is not kept need not be decoded at its full size."""
     photo = Photograph.open(image)
-    resized = preprocess.target_size(*photo.size, inference)
+    sizes = [preprocess.target_size(*photo.size, inference, scale=scale) for scale in inference.scales]
+    largest = max(sizes)
     # a reduced JPEG is smoothed as it is decoded, which is not what a protocol without antialiasing saw
     reduce = inference.antialias and not keep_image
-    content = photo.content((DRAFT * resized[0], DRAFT * resized[1]) if reduce else None)
-    pixels = preprocess.resize(content.rgb, resized, inference)
+    content = photo.content((DRAFT * largest[0], DRAFT * largest[1]) if reduce else None)
+    pixels, *more = (preprocess.resize(content.rgb, size, inference) for size in sizes)
     notes = tuple(f"{photo.name}: {note}" for note in (*content.notes, *_nothing_to_see(pixels)))
-    return Picture(photo.name, photo.size, pixels, content.rgb if keep_image else None, content.valid, notes)
+    kept = content.rgb if keep_image else None
+    return Picture(photo.name, photo.size, pixels, kept, content.valid, notes, tuple(more))
 
 
 def _nothing_to_see(pixels: Tensor) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Turns a backbone's maps into one vector per place.
 
-There are the heads of DeepLab, PSPNet and FCN, and a pyramid.
+There are the heads of DeepLab, PSPNet and FCN, and two pyramids.
 
 Each takes the maps of a backbone, finest first, and returns [B, D, h, w]; the classifier, here made of text, comes
 after it. `level` is the map whose resolution the result has; `reads` tells which maps matter: "all", the "first and
@@ -18,7 +18,17 @@ from torch.nn import functional
 
 from lexiseg.errors import SettingError
 
-__all__ = ["DeepLabV2Head", "DeepLabV3PlusHead", "FcnHead", "Head", "PspHead", "PyramidHead", "convolution", "upsample"]
+__all__ = [
+    "DeepLabV2Head",
+    "DeepLabV3PlusHead",
+    "FcnHead",
+    "FpnHead",
+    "Head",
+    "PspHead",
+    "PyramidHead",
+    "convolution",
+    "upsample",
+]
 
 
 def convolution(
@@ -156,7 +166,46 @@ class PyramidHead(nn.Module):
         return features
 
 
-Head = DeepLabV2Head | DeepLabV3PlusHead | PspHead | FcnHead | PyramidHead
+class FpnHead(nn.Module):
+    """The feature pyramid of MaskFormer's pixel decoder, then a linear map to D (zsseg_fcn.md §7.1).
+
+    From the coarsest map to the finest: enlarged by repetition, added to the next map, mixed by a 3x3 convolution.
+    GroupNorm of 32 groups throughout, so it trains on any batch. The result may be negative.
+    """
+
+    level = 0
+    reads = "all"
+
+    def __init__(self, channels: Sequence[int], dimension: int, *, width: int = 256) -> None:
+        super().__init__()
+        self.stem = _mixed(channels[-1], width)
+        self.lateral = nn.ModuleList(_normed(count, width, 1) for count in channels[:-1])
+        self.mix = nn.ModuleList(_mixed(width, width) for _ in channels[:-1])
+        self.last = nn.Conv2d(width, width, 3, padding=1)
+        self.project = nn.Conv2d(width, dimension, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        x = self.stem(maps[-1])  # [B, width, h, w] of the last map
+        for finer, lateral, mix in zip(maps[-2::-1], self.lateral[::-1], self.mix[::-1], strict=True):
+            x = mix(lateral(finer) + functional.interpolate(x, size=finer.shape[-2:], mode="nearest"))
+        features: Tensor = self.project(self.last(x))
+        return features
+
+
+GROUPS = 32  # of channels that are normalised together
+
+
+def _normed(channels: int, width: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.GroupNorm(GROUPS, width)
+    )
+
+
+def _mixed(channels: int, width: int) -> nn.Sequential:
+    return nn.Sequential(*_normed(channels, width, 3), nn.ReLU(inplace=True))
+
+
+Head = DeepLabV2Head | DeepLabV3PlusHead | PspHead | FcnHead | FpnHead | PyramidHead
 
 
 def _pool(x: Tensor, size: int, layer: nn.Module) -> Tensor:

@@ -23,7 +23,7 @@ from lexiseg.networks.backbones import (
     transformers_config,
 )
 from lexiseg.networks.dilated_resnet import RESNETS, DilatedResNet, DilatedResNetShape
-from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, Head, PspHead, PyramidHead
+from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, FpnHead, Head, PspHead, PyramidHead
 from lexiseg.networks.mini_trunk import MINIS, MiniTrunk
 from lexiseg.weights import AnyWeights, Weights
 
@@ -34,6 +34,7 @@ HEADS: Mapping[str, type[Head]] = {
     "deeplabv3plus": DeepLabV3PlusHead,
     "pspnet": PspHead,
     "fcn": FcnHead,
+    "fpn": FpnHead,
     "mini": PyramidHead,
     "transformers": PyramidHead,
 }
@@ -42,8 +43,9 @@ USUAL_WEIGHTS = {"rn50": "microsoft/resnet-50", "rn101": "microsoft/resnet-101"}
 
 @dataclass(frozen=True)
 class StudentShape:
-    """network: the head. "mini" and "transformers" sum the maps of all stages. "clip" is a CLIP tower with its own
-        projection, read out at every place as MaskCLIP does, so that it starts where such a teacher stands.
+    """network: the head. "mini" and "transformers" sum the maps of all stages, "fpn" is a feature pyramid of them.
+        "clip" is a CLIP tower with its own projection, read out at every place as MaskCLIP does, so that it starts
+        where such a teacher stands.
     backbone: "rn50", "rn101" or, for tests, "tiny"; under the same heads also "clip:SOURCE" and "transformers:SOURCE".
         "mini" or "tiny" for the network "mini". For the networks "transformers" and "clip" the SOURCE itself, as
         `Weights.of` reads it; the former takes "clip:SOURCE" too.
@@ -53,7 +55,7 @@ class StudentShape:
         dilates nothing, of the finest map that is read.
     """
 
-    network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "mini", "transformers", "clip"] = "deeplabv2"
+    network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "fpn", "mini", "transformers", "clip"] = "deeplabv2"
     backbone: str = "rn101"
     stem: Literal["v1", "v1c"] = "v1c"
     output_stride: Literal[8, 16, 32] = 8
@@ -63,8 +65,8 @@ class StudentNetwork(nn.Module):
     """images [B, 3, H, W], normalised -> raw features [B, D, h, w], h = ceil(H / stride), for any H and W.
 
     Weights are random; `load_pretrained` fills the backbone. stride: pixels per cell. The features of DeepLab, PSPNet
-    and FCN end with a ReLU, so none of them is negative; those of "mini", "transformers" and "clip" end with a linear
-    map. PSPNet and DeepLabV3+ train on two images or more at a time, since they normalise averages of whole images.
+    and FCN end with a ReLU, so none of them is negative; those of "fpn", "mini", "transformers" and "clip" end with a
+    linear map. PSPNet and DeepLabV3+ train on two images or more at a time, since they normalise averages of images.
 
     source_config: what config.json says about the backbone's SOURCE, if known; else it is read from there.
     Raises `SettingError` for parts that do not go together, `WeightsError` for a SOURCE that cannot be read.

@@ -70,7 +70,7 @@ def _segmenter(module: ModuleType, variant: Variant, name: str) -> Segmenter[Any
 
 
 def _is_of_towers(shape: Architecture | None) -> bool:
-    return shape is None or isinstance(shape, ClipShape | VitBertShape)
+    return shape is None or isinstance(shape, ClipShape | VitBertShape | GroupVitShape)
 
 
 def _random_towers(shape: Architecture | None) -> Clip | VitBert | GroupVit:

@@ -158,6 +158,9 @@ class Labelling:
     teacher_settings: for `lexiseg.load`: preset, key_smoothing ...
     data: photographs, the classes they are labelled with, and which labels are known, as a later stage describes them.
     confidence: pixels whose class has a smaller posterior (0-1) among those that may be there stay unlabelled.
+    prior: None asks the teacher about the classes alone that unlabelled pixels may have. A number asks it about all
+        classes, and multiplies what it says of the others by this (0-1): with 0 they never win, yet the teacher has
+        compared with them.
     keep_seen: known labels are written too, and the teacher labels the other pixels alone.
     """
 
@@ -166,11 +169,14 @@ class Labelling:
     teacher_settings: Mapping[str, Any] = field(default_factory=dict)
     data: DataDescription
     confidence: float | None = None
+    prior: float | None = None
     keep_seen: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= (self.confidence or 0) <= 1:
             raise SettingError(f"confidence is {self.confidence}; give a posterior, 0 to 1")
+        if not 0 <= (self.prior or 0) <= 1:
+            raise SettingError(f"prior is {self.prior}; give a factor, 0 to 1, or none")
 
 
 Stage = Recipe | Labelling

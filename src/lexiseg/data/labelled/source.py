@@ -108,6 +108,13 @@ class DenseSource:
             raise BadSample("sizes differ", f"image {image.shape[:2]}, labels {labels.shape}")
         return image, labels if self._pseudo is None else self._pseudo.fill(labels, self.key(index))
 
+    def labels(self, index: int) -> Labels:
+        """The training labels of `read` alone, [H, W]; photographs without any are read for their size."""
+        if index >= len(self._samples):
+            return self.read(index)[1]
+        labels = self.relabel(self._samples[index].truth())
+        return labels if self._pseudo is None else self._pseudo.fill(labels, self.key(index))
+
     @property
     def fillable(self) -> tuple[int, ...]:
         """The classes with words that UNLABELLED pixels may have: those that are suppressed, or all."""
