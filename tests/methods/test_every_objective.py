@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lexiseg import catalog
 from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.scenes import class_names, unseen_classes
-from lexiseg.methods import student
+from lexiseg.methods import s_seg, student
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes
@@ -37,6 +37,8 @@ FROZEN = {
     "simseg": ("segmenter.towers.clip.log_scale",),  # its own temperature is trained in its place
     "zsseg": _MASKFORMER,
     "a proposer with negatives": _MASKFORMER,
+    "s_seg": _MASKFORMER,
+    "masks projected first": _MASKFORMER,
 }
 # settings without which an objective draws random numbers, so that the same samples would not give the same loss
 STILL: dict[str, dict[str, Any]] = {"mini_clip": {"objective.keep": 1.0}}
@@ -55,6 +57,11 @@ def lessons() -> dict[str, Recipe]:
         "a proposer with negatives": replace(
             found["zsseg"],
             objective=replace(found["zsseg"].objective, unlabelled="negative"),  # type: ignore[type-var]
+        ),
+        "masks projected first": replace(
+            found["s_seg"],
+            config=replace(s_seg.VARIANTS["tiny"].config, image_vector="projected_first", projection_norm="layer"),
+            objective=replace(found["s_seg"].objective, losses_at="grid", resize="bilinear", total="mean"),  # type: ignore[type-var]
         ),
         "a student with holes": replace(taught, objective=student.Training(unseen=names), data=holes),
         "a student that teaches itself": replace(taught, objective=student.Training(self_training=0), data=holes),

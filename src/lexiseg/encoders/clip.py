@@ -178,19 +178,23 @@ class Clip(nn.Module):
             vectors |= fresh
             if cache:
                 cache.write(key, fresh)
-        return torch.stack([vectors[word] for word in words]).to(self.text_projection.weight.device)
+        return torch.stack([vectors[word] for word in words]).to(self.log_scale.device)
 
     def text_digest(self) -> str:
         """Hash of all that decides a sentence's vector: the text tower's weights and settings, and the tokenizer."""
         config = self.text_model.config
         settings = [CACHE_VERSION, config.hidden_act, config.layer_norm_eps, config.num_attention_heads]
-        tensors = {**self.text_model.state_dict(), "text_projection": self.text_projection.weight}
+        tensors = self._text_tensors()
         # reading 63 million weights takes 20 ms, too long for every change of the words on a page
         sample = f"{settings} {self.tokenizer.context} {sample_tensors(tensors)}"
         if self._digest is None or self._digest[0] != sample:
             content = f"{settings} {self.tokenizer.fingerprint} {fold_tensors(tensors)}"
             self._digest = sample, hashlib.sha256(content.encode()).hexdigest()
         return self._digest[1]
+
+    def _text_tensors(self) -> dict[str, Tensor]:
+        """All that decides what becomes of tokens."""
+        return {**self.text_model.state_dict(), "text_projection": self.text_projection.weight}
 
     def word_vectors(self, words: Sequence[str], prompts: Prompts) -> Tensor:
         """What `embed_words` gives, computed anew and with gradients, which reach a context that is being learned."""
