@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lexiseg import catalog
 from lexiseg.data.labelled.dense import Relabelling
 from lexiseg.data.scenes import class_names, unseen_classes
-from lexiseg.methods import groupvit, segclip, student
+from lexiseg.methods import groupvit, s_seg, segclip, student
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes
@@ -39,6 +39,8 @@ FROZEN = {
     "a proposer with negatives": _MASKFORMER,
     "segclip": ("*.class_embedding",),  # which is thrown away
     "a segclip by the paper": ("*.class_embedding",),
+    "s_seg": _MASKFORMER,
+    "masks projected first": _MASKFORMER,
 }
 # settings without which an objective draws random numbers, so that the same samples would not give the same loss
 STILL: dict[str, dict[str, Any]] = {"mini_clip_vit": {"objective.keep": 1.0}}
@@ -64,6 +66,11 @@ def lessons() -> dict[str, Recipe]:
         ),
         "groups of one stage": replace(found["groupvit"], config=groupvit.Config(architecture="tiny-one-stage")),
         "groups without prompts": replace(found["groupvit"], objective=groupvit.Training(multi_label=0.0)),
+        "masks projected first": replace(
+            found["s_seg"],
+            config=replace(s_seg.VARIANTS["tiny"].config, image_vector="projected_first", projection_norm="layer"),
+            objective=replace(found["s_seg"].objective, losses_at="grid", resize="bilinear", total="mean"),  # type: ignore[type-var]
+        ),
         "a student with holes": replace(taught, objective=student.Training(unseen=names), data=holes),
         "a student that teaches itself": replace(taught, objective=student.Training(self_training=0), data=holes),
         "a student of features": replace(taught, objective=student.Training(distillation=1.0)),

@@ -124,7 +124,7 @@ def test_a_mistake_is_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(SettingError, match=f"{name} must be"):
             config(**{name: -1})
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(WeightsError, match="vision transformer"):
+    with pytest.raises(WeightsError, match="vision model of transformers"):
         kmeans.load(config(features=str(tmp_path)))
 
 

@@ -1,9 +1,10 @@
-"""Clusters the patch features of each picture with K-means: S-Seg's pseudo-masks.
+"""Clusters the features of each picture with K-means: S-Seg's pseudo-masks.
 
-Lai, "Exploring Simple Open-Vocabulary Semantic Segmentation" (S-Seg), 2024, section 3.1, Table 1. Each picture is
-clustered on its own, all pictures of a batch at once. What the paper leaves open has a setting: which features, whether
-they have unit length (spherical K-means), the start (k-means++ with a fixed seed), the number of iterations. A cluster
-that loses all its cells keeps its centre, and may win cells again.
+Lai, "Exploring Simple Open-Vocabulary Semantic Segmentation" (S-Seg), arXiv 2401.12217, section 3.3.1 and Table 1; the
+facts and what the paper leaves open are in docs/papers/s_seg.md §4.2. Each picture is clustered on its own, all
+pictures of a batch at once, on whatever device they are. The same pictures give the same clusters, whatever else is in
+the batch. What the paper leaves open has a setting: which features, whether they have unit length (spherical K-means),
+the start (k-means++ with a fixed seed), the number of iterations, and what becomes of a cluster that loses its cells.
 
 Letters: B images, L cells, W channels of a feature, K clusters, h w grid.
 """
@@ -11,40 +12,44 @@ Letters: B images, L cells, W channels of a feature, K clusters, h w grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lexiseg.encoders.clip import Clip
-from lexiseg.encoders.clip_vit import ClipVit
-from lexiseg.encoders.weights import find, read_json
-from lexiseg.errors import SettingError, WeightsError, first_line
-from lexiseg.layers import pixels
+from lexiseg.errors import SettingError
+from lexiseg.proposals._features import COLOURS, Reading, open_features
 from lexiseg.proposals._proposals import Proposals
+from lexiseg.segmenter import at_least_float32
 
 __all__ = ["Config", "KMeans", "assign", "cluster", "load"]
 
-COLOURS = "colours"
+Empty = Literal["drop", "farthest"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """features: "colours", or the hub id or folder of a CLIP or of any vision transformer of transformers.
-    k: clusters.
+    """features: "colours"; "lite0" to "lite2", EfficientNet-Lite as ImageNet's labels taught it (extra `mini`); or the
+        hub id or folder of a CLIP or of any vision model of transformers. The paper's is facebook/dino-vits8.
+    read: a transformer's patch "tokens" after its last norm, or the "keys" of its last attention layer.
+    k: clusters; the paper's number.
     side: pixels of the square that the picture is resized to for features; for colours, cells of the grid's side.
     spherical: features and centres have unit length; for features alone, not for colours.
     iterations: of Lloyd's algorithm, at most.
     seed: of the start.
+    empty: a cluster that has lost its cells keeps its centre, and its mask is "drop"ped if it wins none back; or its
+        centre moves to the cell that is "farthest" from its own, as scikit-learn has it.
     """
 
     features: str = "asset:mini-clip"
+    read: Reading = "tokens"
     k: int = 8
     side: int = 224
     spherical: bool = True
     iterations: int = 10
     seed: int = 0
+    empty: Empty = "drop"
 
     def __post_init__(self) -> None:
         for name, least in (("k", 1), ("side", 1), ("iterations", 0), ("seed", 0)):
@@ -59,29 +64,49 @@ class KMeans(nn.Module):
         super().__init__()
         self.features, self.config = features, config
 
-    @torch.inference_mode()
     def propose(self, images: Tensor) -> Proposals:
-        config = self.config
-        size = (config.side, config.side)
+        return Proposals.of_labels(self.labels(images))
+
+    @torch.no_grad()
+    def labels(self, images: Tensor) -> Tensor:
+        """The cluster of each cell: uint8 [B, 3, H, W] of any size -> int64 [B, h, w]."""
+        maps = self.maps(images)
+        found = self.cluster(maps.flatten(2).mT)
+        return found.view(len(images), *maps.shape[-2:])
+
+    @torch.no_grad()
+    def maps(self, images: Tensor) -> Tensor:
+        """What is clustered: [B, W, h, w], float32 or better."""
+        size = (self.config.side, self.config.side)
         resized = functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-        maps = self.features(resized).float()
-        cells = maps.flatten(2).mT  # [B, L, W]
-        if config.spherical and config.features != COLOURS:
-            cells = functional.normalize(cells, dim=2)
-            labels = cluster(cells, config.k, seed=config.seed, iterations=config.iterations, spherical=True)
-        else:
-            labels = cluster(cells, config.k, seed=config.seed, iterations=config.iterations)
-        return Proposals.of_labels(labels.view(len(images), *maps.shape[-2:]))
+        return at_least_float32(self.features(resized))
+
+    def cluster(self, cells: Tensor) -> Tensor:
+        """[B, L, W] -> [B, L] by the config."""
+        config = self.config
+        spherical = config.spherical and config.features != COLOURS
+        cells = functional.normalize(cells, dim=2) if spherical else cells
+        return cluster(
+            cells, config.k, seed=config.seed, iterations=config.iterations, spherical=spherical, empty=config.empty
+        )
 
 
-def cluster(cells: Tensor, k: int, *, seed: int = 0, iterations: int = 10, spherical: bool = False) -> Tensor:
+def cluster(
+    cells: Tensor, k: int, *, seed: int = 0, iterations: int = 10, spherical: bool = False, empty: Empty = "drop"
+) -> Tensor:
     """The cluster of each cell: float [B, L, W] -> int64 [B, L]."""
     centres = start(cells, k, seed=seed)
-    labels = assign(cells, centres)
+    distances = _squared(cells, centres)
+    labels = distances.argmin(dim=2)
     for _ in range(iterations):
+        before = labels
         centres = update(cells, labels, centres, spherical=spherical)
-        before, labels = labels, assign(cells, centres)
-        if torch.equal(before, labels):
+        if empty == "farthest":
+            centres = _refill(cells, labels, distances, centres)
+        distances = _squared(cells, centres)
+        labels = distances.argmin(dim=2)
+        # an accelerator would have to wait for the answer, and what has settled stays as it is
+        if cells.device.type == "cpu" and torch.equal(before, labels):
             break
     return labels
 
@@ -110,7 +135,7 @@ def assign(cells: Tensor, centres: Tensor) -> Tensor:
 
 
 def update(cells: Tensor, labels: Tensor, centres: Tensor, *, spherical: bool) -> Tensor:
-    """The mean of the cells of each cluster [B, K, W], of unit length if `spherical`."""
+    """The mean of the cells of each cluster [B, K, W], of unit length if `spherical`; `centres` where it has none."""
     members = functional.one_hot(labels, centres.shape[1]).to(cells)  # [B, L, K]
     count = members.sum(dim=1)[..., None]  # [B, K, 1]
     means = members.mT @ cells / count.clamp(min=1)
@@ -121,69 +146,18 @@ def update(cells: Tensor, labels: Tensor, centres: Tensor, *, spherical: bool) -
 
 def load(config: Config) -> KMeans:
     """Raises `WeightsError` for a vision model that cannot be had."""
-    return KMeans(_features(config), config).eval().requires_grad_(False)
+    features = open_features(config.features, side=config.side, read=config.read)
+    return KMeans(features, config).eval().requires_grad_(False)
 
 
-class Colours(nn.Module):
-    """The picture's own colours, 0-1: the paper's plainest rival."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.float() / 255
-
-
-class ClipFeatures(nn.Module):
-    """What a CLIP's image tower has before its projection: a ViT's patch tokens, or a ResNet's last map."""
-
-    def __init__(self, clip: Clip) -> None:
-        super().__init__()
-        self.vision = clip.vision
-
-    def forward(self, images: Tensor) -> Tensor:
-        images = pixels.normalise(images, "clip", pixels.dtype_of(self.vision))
-        if not isinstance(self.vision, ClipVit):
-            trunk: Tensor = self.vision.trunk(images)
-            return trunk
-        tokens, grid = self.vision.tokens(images)
-        patches: Tensor = self.vision.model.post_layernorm(self.vision.last_block(tokens, None)[:, 1:])  # [B, L, W]
-        return patches.mT.reshape(len(patches), -1, *grid)
-
-
-class VitFeatures(nn.Module):
-    """The patch tokens of any vision transformer of transformers (DINO), after its last norm."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-        self.patch = int(model.config.patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        images = pixels.normalise(images, "imagenet", pixels.dtype_of(self.model))
-        grid = (images.shape[-2] // self.patch, images.shape[-1] // self.patch)
-        tokens: Tensor = self.model(images, interpolate_pos_encoding=True).last_hidden_state
-        tokens = tokens[:, -grid[0] * grid[1] :]  # class and register tokens come first
-        return tokens.mT.reshape(len(tokens), -1, *grid)
-
-
-def _features(config: Config) -> nn.Module:
-    if config.features == COLOURS:
-        return Colours()
-    folder = find(config.features)
-    if folder.is_file() or read_json(folder / "config.json").get("model_type", "").startswith(("clip", "lexiseg_clip")):
-        return ClipFeatures(Clip.load(config.features))
-    from transformers import AutoModel
-
-    try:
-        model = AutoModel.from_pretrained(folder)
-    except Exception as error:  # of many kinds: another architecture, damaged or missing files
-        raise WeightsError(
-            f"features={config.features} cannot be loaded ({first_line(error)}); give a CLIP, or a vision transformer "
-            "of transformers such as facebook/dino-vits8"
-        ) from error
-    if not hasattr(model.config, "patch_size"):
-        raise WeightsError(f"features={config.features} has no patch tokens; give a vision transformer or a CLIP")
-    if config.side % int(model.config.patch_size):
-        raise SettingError(f"side must be a multiple of the patch, {model.config.patch_size}, got {config.side}")
-    return VitFeatures(model)
+def _refill(cells: Tensor, labels: Tensor, distances: Tensor, centres: Tensor) -> Tensor:
+    """Centres [B, K, W], where the n-th that has no cells lies on the cell that is n-th farthest from its own."""
+    missing = functional.one_hot(labels, centres.shape[1]).sum(dim=1) == 0  # [B, K]
+    own = distances.amin(dim=2)  # [B, L]
+    far = own.topk(min(centres.shape[1], own.shape[1]), dim=1).indices  # [B, K]
+    place = (missing.cumsum(dim=1) - 1).clamp(0, far.shape[1] - 1)
+    moved = cells.gather(1, far.gather(1, place)[..., None].expand(-1, -1, cells.shape[2]))
+    return torch.where(missing[..., None], moved, centres)
 
 
 def _squared(cells: Tensor, centres: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lexiseg.data.pairs import lexicon
 
-__all__ = ["Tokenizer", "WordPieceNoise", "clean", "nouns_and_verbs", "rejoin", "tag", "word_prompts"]
+__all__ = ["Tokenizer", "WordPieceNoise", "clean", "nouns_and_verbs", "rejoin", "tag", "word_prompts", "words_alone"]
 
 Kind = Literal["noun", "verb", "other"]
 
@@ -58,6 +58,15 @@ def word_prompts(caption: str, random: np.random.Generator, *, templates: Sequen
     drawn = [words[at] for at in random.permutation(len(words))[:count]]
     prompts = [templates[int(random.integers(len(templates)))].format(word) for word in drawn]
     return prompts + [caption] * (count - len(prompts))
+
+
+def words_alone(caption: str, random: np.random.Generator, *, form: str) -> str:
+    """`form`, a sentence with {}, with the nouns and verbs of the caption in it (S-Seg; docs/papers/s_seg.md §4.4).
+
+    The caption itself where it has none.
+    """
+    words = nouns_and_verbs(caption)
+    return form.replace("{}", " ".join(words)) if words else caption
 
 
 class Tokenizer(Protocol):

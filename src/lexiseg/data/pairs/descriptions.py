@@ -10,9 +10,9 @@ from typing import Any
 
 from lexiseg.data.loader import Source
 from lexiseg.data.opening import Opening, Workers
-from lexiseg.data.pairs.captions import WordPieceNoise, word_prompts
+from lexiseg.data.pairs.captions import WordPieceNoise, word_prompts, words_alone
 from lexiseg.data.pairs.maps import MapSource, open_maps
-from lexiseg.data.pairs.pairs import Concatenated, Pairs, PairSource
+from lexiseg.data.pairs.pairs import CaptionTransform, Concatenated, Pairs, PairSource
 from lexiseg.data.pairs.readers import Column, open_pairs
 from lexiseg.data.pairs.superpixel_maps import Superpixels
 from lexiseg.data.transforms import PairAugmentation
@@ -31,11 +31,20 @@ class Captions:
     tokenizer: hub id or folder of a WordPiece tokenizer, which turns on SimSeg's noise.
     prompts: how many sentences of nouns and verbs each pair gets beside its caption (GroupViT: 3).
     templates: what those sentences look like, {} being the word.
+    words: a sentence whose {} becomes the nouns and verbs of a caption, and which takes its place (S-Seg); None leaves
+        the caption. Not with a tokenizer.
     """
 
     tokenizer: str | None = None
     prompts: int = 0
     templates: tuple[str, ...] = ("a photo of a {}.",)
+    words: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.words is not None and "{}" not in self.words:
+            raise SettingError(f"captions.words is {self.words!r}; write {{}} where the caption's words go")
+        if self.words is not None and self.tokenizer is not None:
+            raise SettingError("captions.words and captions.tokenizer both change the caption; leave one of them out")
 
     def apply(
         self, pairs: Pairs, augmentation: PairAugmentation, maps: Mapping[str, MapSource] = MappingProxyType({})
@@ -49,10 +58,15 @@ class Captions:
         return PairSource(
             pairs,
             augmentation,
-            caption=None if self.tokenizer is None else self._noise(self.tokenizer),
+            caption=self._change(),
             prompts=partial(word_prompts, templates=self.templates, count=self.prompts) if self.prompts else None,
             maps=maps,
         )
+
+    def _change(self) -> CaptionTransform | None:
+        if self.words is not None:
+            return partial(words_alone, form=self.words)
+        return None if self.tokenizer is None else self._noise(self.tokenizer)
 
     def _noise(self, name: str) -> WordPieceNoise:
         from transformers import AutoTokenizer

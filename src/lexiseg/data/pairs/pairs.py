@@ -21,7 +21,7 @@ from lexiseg.data.pairs.captions import clean
 from lexiseg.data.pairs.maps import MapSource
 from lexiseg.errors import BadSample
 
-__all__ = ["Concatenated", "PairSource", "Pairs", "locate"]
+__all__ = ["CaptionTransform", "Concatenated", "PairSource", "Pairs", "locate"]
 
 CaptionTransform = Callable[[str, np.random.Generator], str]
 Prompts = Callable[[str, np.random.Generator], list[str]]
