@@ -27,6 +27,7 @@ from lexiseg.cli import (
     names,
     oracle,
     segment,
+    serve,
     sweep,
     train,
 )
@@ -62,7 +63,7 @@ def _root(
     pass
 
 
-for module in (demo, segment, evaluate, compare, sweep, oracle, train, convert, data, bench, listing, doctor):
+for module in (demo, segment, serve, evaluate, compare, sweep, oracle, train, convert, data, bench, listing, doctor):
     module.register(app)
 
 
