@@ -55,6 +55,10 @@ def openapi(app: FastAPI, service: Service, *, token: bool) -> dict[str, Any]:
         parts = made.setdefault("components", {})
         parts["schemas"] = definitions["$defs"]
         _limit(made, service)
+        for methods in made["paths"].values():
+            for method in methods.values():
+                if "HTTPValidationError" in str(method["responses"].get("422")):  # FastAPI's own, which is never sent
+                    del method["responses"]["422"]
         if token:
             parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             for path, methods in made["paths"].items():

@@ -21,10 +21,13 @@ from lexiseg.errors import MissingDependency, SettingError
 if TYPE_CHECKING:
     import socket
 
+    import uvicorn
+
     from lexiseg.inference.predictor import Predictor
     from lexiseg.serving.limits import Limits
+    from lexiseg.serving.service import Service
 
-__all__ = ["MODELS", "TOKEN", "parse", "read_token", "serve"]
+__all__ = ["MODELS", "TOKEN", "http_server", "parse", "read_token", "serve"]
 
 MODELS = ("maskclip/mini", "student/mini", "simseg/mini")  # those that every installation has
 TOKEN = "LEXISEG_TOKEN"
@@ -72,7 +75,9 @@ def serve(
         service = Service(_loaded(parse(models), device, dtype), limits)
         app = create_app(service, token=token, hosts=_hosts(host, token, allow_hosts))
         address = _address(host, listening.getsockname()[1])
-        _run(app, service, listening, lambda: started(address) if started else None)
+        with contextlib.suppress(KeyboardInterrupt):
+            server = http_server(app, service, lambda: started(address) if started else None)
+            server.run(sockets=[listening])
 
 
 def parse(models: Any) -> dict[str, str]:
@@ -212,7 +217,8 @@ def _address(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def _run(app: Any, service: Any, listening: socket.socket, started: Callable[[], None]) -> None:
+def http_server(app: Any, service: Service, started: Callable[[], None]) -> uvicorn.Server:
+    """What runs the application: with limits in time, without what would speak of the server or believe a proxy."""
     import uvicorn
 
     from lexiseg.serving.protocol import timed
@@ -238,5 +244,4 @@ def _run(app: Any, service: Any, listening: socket.socket, started: Callable[[],
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=15,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listening])
+    return Server(config)
