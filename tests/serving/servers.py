@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -81,6 +82,18 @@ def png(rgb: np.ndarray | None = None, **options: Any) -> bytes:
     content = io.BytesIO()
     Image.fromarray(flag() if rgb is None else rgb).save(content, "PNG", **options)
     return content.getvalue()
+
+
+def read(raw: socket.socket) -> bytes:
+    """One whole answer, or what there is of it before the connection closes."""
+    data = b""
+    while b"\r\n\r\n" not in data and (more := raw.recv(9999)):
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    while length and len(body) < int(length[1]) and (more := raw.recv(9999)):
+        body += more
+    return head + b"\r\n\r\n" + body
 
 
 def kind(answer: httpx.Response) -> str:

@@ -2,6 +2,9 @@
 
 A timer runs while a header is incomplete, another while a request is; a slow *answer* of ours and an idle connection
 that is kept alive are not its business. What is late gets a 408 where nothing was answered yet, and is closed.
+
+A connection that is closed while its client still sends would be reset, and the client would lose the answer that says
+why. So our side is closed first, and what still comes is thrown away for a moment.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from lexiseg.serving.problems import MEDIA_TYPE, Problem, body
 
 __all__ = ["timed"]
 
+LINGER = 1.0  # seconds in which what a refused client still sends is thrown away
+MOST_LINGER = 16_000_000  # bytes of it
 RECEIVED = (h11.DONE, h11.MUST_CLOSE, h11.CLOSED, h11.ERROR)
 
 
@@ -42,14 +47,18 @@ class _Timed(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = self._lingering = _Lingering(transport, self)  # type: ignore[assignment]
         if len(self.connections) > self.bounds.connections:
             self._refuse(Problem("queue-full", "there are too many connections", headers={"retry-after": "1"}))
             return
         self._arm()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._follow()
+        if self._lingering.lingers:
+            self._lingering.drop(len(data))
+        else:
+            super().data_received(data)
+            self._follow()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -116,6 +125,37 @@ class _Timed(H11Protocol):
             lines = "".join(f"{name}: {value}\r\n" for name, value in (fields | dict(problem.headers or {})).items())
             self.transport.write(f"HTTP/1.1 {problem.status_code} {problem.title}\r\n{lines}\r\n".encode() + content)
         self.transport.close()
+
+
+class _Lingering:
+    """A transport that closes its own side first where the other one still sends."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: _Timed) -> None:
+        self._transport, self._protocol, self.lingers = transport, protocol, False
+        self._left = MOST_LINGER
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self.lingers or self._transport.is_closing()
+
+    def drop(self, count: int) -> None:
+        """Counts bytes that came after the end."""
+        self._left -= count
+        if self._left < 0:
+            self._transport.abort()
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        if self._protocol.conn.their_state is not h11.SEND_BODY or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self.lingers = True
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._protocol.loop.call_later(LINGER, self._transport.close)
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

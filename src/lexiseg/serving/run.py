@@ -202,6 +202,8 @@ def _logged() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     levels = library.level, access.level, access.propagate
     library.setLevel(logging.ERROR)
+    for noisy in ("python_multipart", "uvicorn.error"):  # a line for each malformed request
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     access.setLevel(logging.INFO)
     access.propagate = False
     access.addHandler(handler)
