@@ -6,6 +6,7 @@ import { View } from "./view.js";
 import { advice, joined, nameOf, quoted, split } from "./words.js";
 
 const LONGEST = 2048; // pixels of the long side that are sent, unless the full size is asked for
+const FIRST = "motorcycle_left.png"; // what a newcomer sees
 const PAUSE = 150; // milliseconds after a slider has moved
 
 const $ = (id) => document.getElementById(id);
@@ -94,8 +95,10 @@ async function answer() {
     if (state.pressed && !state.words.some((word) => nameOf(word) === state.pressed)) state.pressed = null;
     drawChips();
     drawWarnings(found);
-    const times = found.map(({ milliseconds: { queue, embed, classify } }) => Math.round(queue + embed + classify));
-    say(`${state.words.length} ${state.words.length === 1 ? "word" : "words"}, answered in ${times.join(" and ")} ms`);
+    const times = found.map(({ milliseconds: { queue, classify } }) => Math.round(queue + classify));
+    const looks = await Promise.all(models.map(async (model) => Math.round((await embedded(model)).milliseconds.embed)));
+    const count = `${state.words.length} ${state.words.length === 1 ? "word" : "words"}`;
+    say(`Photograph seen in ${looks.join(" and ")} ms, ${count} answered in ${times.join(" and ")} ms`);
     trouble(null);
     if (state.pressed) await heat(signal);
     busy(false);
@@ -173,7 +176,7 @@ function element(kind, properties = {}, ...children) {
 }
 
 function drawChips() {
-  const focused = document.activeElement?.closest?.("#chips li")?.dataset.word;
+  const focused = document.activeElement?.closest?.("#chips li") && document.activeElement;
   const found = chosenModels().map((model) => state.results.get(model)).filter(Boolean);
   const doubtful = new Set(found.flatMap((result) => result.warnings.map((warning) => advice(warning).about)));
   chips.replaceChildren(...state.words.map((text) => {
@@ -204,7 +207,10 @@ function drawChips() {
     word.addEventListener("blur", outline(false));
     return row;
   }), ...unlabelled(found));
-  if (focused) [...chips.children].find((row) => row.dataset.word === focused)?.querySelector("button").focus();
+  if (focused) { // the same button of the same word keeps the focus
+    const row = [...chips.children].find((one) => one.dataset.word === focused.closest("li").dataset.word);
+    row?.querySelector(focused.classList.contains("remove") ? ".remove" : ".word").focus();
+  }
 }
 
 function unlabelled(found) {
@@ -414,8 +420,8 @@ function modelChanged() {
   const own = chosen.some((one) => one.own_background);
   $("threshold").disabled = own;
   $("threshold-value").textContent = own ? "its own" : thresholdText();
-  $("refine").options[0].textContent = model.refine === "none" ? "as they are" : `as the model does (${model.refine})`;
-  $("prompts").options[0].textContent = `the model's own (${model.prompts})`;
+  $("refine").options[0].textContent = model.refine === "none" ? "as they are" : `its own (${model.refine})`;
+  $("prompts").options[0].textContent = `its own (${model.prompts})`;
 }
 
 const thresholdText = () => (Number($("threshold").value) ? `${$("threshold").value} %` : "off");
@@ -438,7 +444,7 @@ async function begin() {
   fill($("compare"), [["", "nothing"], ...models.map(({ name }) => [name, name])], kept.get("compare") ?? "");
   modelChanged();
   $("version").textContent = version;
-  const sample = photographs.find(({ name }) => name === kept.get("photograph")) ?? photographs[0];
+  const sample = photographs.find(({ name }) => name === kept.get("photograph")) ?? photographs.find(({ name }) => name === FIRST) ?? photographs[0];
   state.words = split(kept.get("words") ?? sample.words);
   drawChips();
   await takeSample(sample, false);

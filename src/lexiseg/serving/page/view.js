@@ -40,6 +40,7 @@ export class View {
     this.photo = bitmap;
     this.canvas.width = bitmap.width;
     this.canvas.height = bitmap.height;
+    this.canvas.style.setProperty("--ratio", bitmap.width / bitmap.height);
     this.setMap(null);
   }
 
@@ -57,6 +58,7 @@ export class View {
   setHeat(scores) {
     this.heat = scores && heated(scores);
     this.scores = scores;
+    this.chosen = null;
     this.draw();
   }
 
