@@ -373,7 +373,8 @@ def test_everything_that_can_be_used_has_a_name(visit: Visit) -> None:
     kinds = ("button", "input", "select", "canvas", "summary")
     for control in page.locator(", ".join(f"{kind}:visible" for kind in kinds)).all():
         named = control.evaluate(
-            "one => one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent"
+            "one => one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent "
+            "|| one.querySelector('img')?.alt"
         )
         assert named, control.evaluate("one => one.outerHTML")
     assert page.locator("[role=status]").count() == 1

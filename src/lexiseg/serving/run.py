@@ -176,7 +176,7 @@ def _socket(host: str, port: int) -> Iterator[socket.socket]:
             made.bind(place)
         except OSError as error:
             why = error.strerror or error
-            raise SettingError(f"cannot listen at {host} port {port}: {why}; choose another port") from error
+            raise SettingError(f"cannot listen at {host} port {port}: {why}; choose another, port=0 for any") from error
         yield made
 
 
