@@ -138,16 +138,20 @@ def test_a_process_asks_for_the_token_and_when_told_to_stop_finishes_what_it_has
         found = httpx.get(f"{address}/v1/models", headers=token).json()
         assert [model["name"] for model in found["models"]] == ["maskclip/tiny"]
         answers: list[int] = []
-        words = ", ".join(f"thing number {place}" for place in range(150))  # thousands of sentences take a moment
 
-        def ask() -> None:
-            sent = {"files": {"image": png()}, "data": {"words": words}, "headers": token, "timeout": 60}
+        def ask(number: int) -> None:
+            words = ", ".join(f"thing {number} {place}" for place in range(40))  # thousands of sentences: a moment
+            fields = {"words": words, "prompts": "imagenet80"}
+            sent = {"files": {"image": png()}, "data": fields, "headers": token, "timeout": 60}
             answers.append(httpx.post(f"{address}/v1/segment", **sent).status_code)  # type: ignore[arg-type]
 
-        threads = [threading.Thread(target=ask) for _ in range(4)]
+        threads = [threading.Thread(target=ask, args=[number]) for number in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.2)
+        deadline = time.monotonic() + 30
+        while "lexiseg_in_progress 4.0" not in httpx.get(f"{address}/metrics", headers=token).text:
+            assert time.monotonic() < deadline
+            assert not answers
         started.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join(60)

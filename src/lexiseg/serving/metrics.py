@@ -18,10 +18,13 @@ BATCHES = (1, 2, 3, 4, 6, 8, 16, 32)
 class Metrics:
     """One server's own registry, since a process may hold several servers.
 
-    cached: bytes of the embeddings that are kept; waiting: pieces of work that wait for a model.
+    cached: bytes of the embeddings that are kept; waiting: pieces of work that wait for a model; admitted: requests
+        that have a place in the queue.
     """
 
-    def __init__(self, *, cached: Callable[[], int], waiting: Callable[[], int]) -> None:
+    def __init__(
+        self, *, cached: Callable[[], int], waiting: Callable[[], int], admitted: Callable[[], int] = lambda: 0
+    ) -> None:
         self.registry = CollectorRegistry()
         own: Any = {"registry": self.registry}
         timed: Any = own | {"buckets": SECONDS}
@@ -35,6 +38,7 @@ class Metrics:
         self.embed = Histogram("lexiseg_embed_seconds", "Embedding one batch.", ["model"], **timed)
         self.classify = Histogram("lexiseg_classify_seconds", "Answering one question.", ["model"], **timed)
         Gauge("lexiseg_cache_bytes", "Embeddings that are kept.", **own).set_function(cached)
+        Gauge("lexiseg_in_progress", "Requests that have a place in the queue.", **own).set_function(admitted)
         Gauge("lexiseg_queue_depth", "Work that waits for a model.", **own).set_function(waiting)
 
     def text(self) -> bytes:

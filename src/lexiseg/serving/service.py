@@ -111,7 +111,9 @@ class Service:
         self.prompts = prompt_names()
         self.embeddings = Embeddings(limits.cache_bytes, limits.cache_seconds)
         self.metrics = Metrics(
-            cached=lambda: self.embeddings.bytes, waiting=lambda: sum(map(len, self.workers.values()))
+            cached=lambda: self.embeddings.bytes,
+            waiting=lambda: sum(map(len, self.workers.values())),
+            admitted=lambda: self.admitted,
         )
         self.room = Room(limits.pixels_at_once)
         self.admitted = 0
