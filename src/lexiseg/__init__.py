@@ -26,6 +26,7 @@ from lexiseg.errors import (
     MethodError,
     MissingDependency,
     OutputError,
+    ServiceError,
     SettingError,
     TrainingError,
     UnknownName,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from lexiseg.segmenter import MaskScores as MaskScores
     from lexiseg.segmenter import Segmenter as Segmenter
     from lexiseg.segmenter import TextClassifier as TextClassifier
+    from lexiseg.serving.run import serve as serve
     from lexiseg.training.recipe import Recipe as Recipe
     from lexiseg.training.train import train as train
     from lexiseg.vocabulary import Vocabulary as Vocabulary
@@ -63,6 +65,7 @@ _HOMES = {
     "Vocabulary": "lexiseg.vocabulary",
     "evaluate": "lexiseg.evaluation.evaluate",
     "load": "lexiseg.inference.predictor",
+    "serve": "lexiseg.serving.run",
     "train": "lexiseg.training.train",
 }
 
@@ -75,6 +78,7 @@ __all__ = [
     "MethodError",
     "MissingDependency",
     "OutputError",
+    "ServiceError",
     "SettingError",
     "TrainingError",
     "UnknownName",

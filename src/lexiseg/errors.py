@@ -14,6 +14,7 @@ Anything else that escapes is a bug of ours.
     ├── CheckpointError          a training run that cannot be saved or resumed
     ├── TrainingError            a training run that had to stop
     ├── MethodError              a method that returns what its contract does not allow
+    ├── ServiceError             a server that does not answer, or not as it was asked
     └── MissingDependency        an optional package is not installed
 
 Each message says what was wrong, what was given and what to do. The command line prints it in one line and exits
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "BadSample",
@@ -34,6 +36,7 @@ __all__ = [
     "MethodError",
     "MissingDependency",
     "OutputError",
+    "ServiceError",
     "SettingError",
     "TrainingError",
     "UnknownName",
@@ -176,6 +179,21 @@ class MethodError(LexisegError, TypeError):
     """
 
 
+class ServiceError(LexisegError):
+    """What a server answered in place of a result.
+
+    kind: of the problem ("queue-full", "token" ...), or "unreachable"; status: of HTTP, or 0.
+    request_id: to find the request in the server's log by.
+    """
+
+    def __init__(self, detail: str, *, kind: str = "", status: int = 0, request_id: str = "") -> None:
+        self.kind, self.status, self.request_id = kind, status, request_id
+        super().__init__(f"{detail} (request {request_id})" if request_id else detail)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _service_error, (str(self), self.kind, self.status, self.request_id)
+
+
 class UnknownName(LexisegError, KeyError):
     """`kind` is what the name should have been: "model", "benchmark", "setting" ...; `known` are the right names.
 
@@ -212,6 +230,13 @@ class MissingDependency(LexisegError, ImportError):
 
     def __reduce__(self) -> tuple[type[MissingDependency], tuple[str, str, str]]:
         return type(self), (self.package, self.extra, self.purpose)
+
+
+def _service_error(text: str, kind: str, status: int, request_id: str) -> ServiceError:
+    """The same error on the other side of a process's border."""
+    made = ServiceError(text, kind=kind, status=status)
+    made.request_id = request_id
+    return made
 
 
 def first_line(error: Exception) -> str:

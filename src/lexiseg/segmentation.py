@@ -238,6 +238,16 @@ class Segmentation:
             case suffix:
                 raise OutputError(f"a segmentation is saved as .png or .npz, not {suffix!r}; rename {path}")
 
+    def to_png(self, *, grey: bool = False) -> bytes:
+        """The PNG that `save` writes; the facts that `save` puts beside it are those of `to_json`."""
+        from lexiseg.formats import origin, png
+
+        return png.encode(self.labels, None if grey else self._palette(), texts=origin.png_texts(""))
+
+    def to_npz(self) -> bytes:
+        """The NPZ that `save` writes."""
+        return label_maps.npz_bytes(self.labels, self.scores, self.to_json())
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, edited: bool = False) -> Segmentation:
         """Reads what `save` wrote.

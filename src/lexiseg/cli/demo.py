@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,15 +12,9 @@ import typer
 from lexiseg.cli import common
 from lexiseg.cli.labelling import write
 from lexiseg.cli.outputs import Format, Job, check_place, settle
-from lexiseg.errors import DataError
+from lexiseg.data.bundled import PHOTOGRAPHS, photograph
 
-# photographs that scikit-image ships, and what a person would name in them
-PHOTOGRAPHS = {
-    "chelsea.png": "cat, blanket, wall, person, couch, bird, grass",
-    "astronaut.png": "person, flag, wall, window, chair, sky",
-    "coffee.png": "cup|coffee cup, saucer, spoon, table, wall, grass",
-    "motorcycle_left.png": "motorcycle, floor, wall, shelf, car, tree, sky",
-}
+__all__ = ["PHOTOGRAPHS", "demo", "photograph", "register"]
 
 FORMATS = (Format.png, Format.overlay)
 
@@ -74,11 +67,3 @@ def _rows(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]
         shares += [("unlabelled", found["unlabelled_area"])] if found["unlabelled_area"] else []
         for place, (word, area) in enumerate(shares):
             yield (found["photograph"] if not place else "", word, f"{100 * area:.1f} %")
-
-
-def photograph(name: str) -> Path:
-    """Where scikit-image keeps one of its photographs."""
-    path = Path(str(resources.files("skimage"))) / "data" / name
-    if not path.is_file():
-        raise DataError(f"scikit-image ships no {name} here; reinstall it: pip install --force-reinstall scikit-image")
-    return path

@@ -28,6 +28,7 @@ from lexiseg.cli import (
     oracle,
     prompts,
     segment,
+    serve,
     sweep,
     train,
 )
@@ -63,7 +64,8 @@ def _root(
     pass
 
 
-for module in (demo, segment, evaluate, compare, sweep, prompts, oracle, train, convert, data, bench, listing, doctor):
+COMMANDS = (demo, segment, serve, evaluate, compare, sweep, prompts, oracle, train, convert, data, bench, listing, doctor)
+for module in COMMANDS:
     module.register(app)
 
 

@@ -26,7 +26,7 @@ from lexiseg import files
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.errors import OutputError
 
-__all__ = ["TextCache", "fold_tensors", "hash_tensors", "sample_tensors"]
+__all__ = ["TextCache", "TextMemory", "fold_tensors", "hash_tensors", "sample_tensors"]
 
 MOST_FILES = 16  # under one key, before they are merged
 LANES = 1 << 14  # 32-bit sums that a tensor is folded into
@@ -76,6 +76,27 @@ class TextCache:
             return sorted((self.folder / key).glob("[!.]*.safetensors"))
         except OSError:
             return []
+
+
+class TextMemory(TextCache):
+    """The latest words of one process, and nothing on disk: for words of people who did not ask to have them kept.
+
+    most: words with their vectors, over all keys.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self.most = most
+        self._vectors: dict[tuple[str, str], Tensor] = {}
+
+    def read(self, key: str, words: Iterable[str]) -> dict[str, Tensor]:
+        found = {word: self._vectors.pop((key, word)) for word in set(words) if (key, word) in self._vectors}
+        self._vectors |= {(key, word): vector for word, vector in found.items()}  # the latest last
+        return found
+
+    def write(self, key: str, vectors: Mapping[str, Tensor]) -> None:
+        self._vectors |= {(key, word): vector.detach().clone() for word, vector in vectors.items()}
+        for oldest in list(self._vectors)[: max(0, len(self._vectors) - self.most)]:
+            del self._vectors[oldest]
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -7,6 +7,7 @@ Facts are plain JSON values. Their `size` is [height, width]; written to a file 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from lexiseg import files
 from lexiseg.errors import DataError, OutputError
 from lexiseg.formats import origin, png
 
-__all__ = ["check_pair", "read_npz", "read_png", "write_npz", "write_png"]
+__all__ = ["check_pair", "npz_bytes", "read_npz", "read_png", "write_npz", "write_png"]
 
 Labels = npt.NDArray[np.uint8 | np.uint16]
 Scores = npt.NDArray[np.float16] | None
@@ -68,11 +69,20 @@ def check_pair(path: Path, facts: Mapping[str, Any]) -> None:
 def write_npz(path: Path, labels: Labels, scores: Scores, facts: Mapping[str, Any], *, made_with: str) -> None:
     """Labels, scores and facts in one file, uncompressed; raises `OutputError` as `write_png` does."""
     _refuse_foreign(path)
-    arrays: dict[str, Any] = {"labels": labels, "facts": np.array(_text(facts, made_with, {}))}
-    if scores is not None:
-        arrays["scores"] = scores
     with files.atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **_arrays(labels, scores, facts, made_with))
+
+
+def npz_bytes(labels: Labels, scores: Scores, facts: Mapping[str, Any]) -> bytes:
+    """What `write_npz` writes."""
+    content = io.BytesIO()
+    np.savez(content, **_arrays(labels, scores, facts, ""))
+    return content.getvalue()
+
+
+def _arrays(labels: Labels, scores: Scores, facts: Mapping[str, Any], made_with: str) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"labels": labels, "facts": np.array(_text(facts, made_with, {}))}
+    return arrays if scores is None else arrays | {"scores": scores}
 
 
 def read_npz(path: Path) -> tuple[Labels, Scores, dict[str, Any]]:

@@ -39,8 +39,8 @@ class Look:
     mirrored: bool = False
 
     def held(self) -> Look:
-        """The same with all views in memory, so that it can be asked about many times."""
-        return replace(self, views=tuple(self.views))
+        """The same with all views in memory of their own, so that it can be asked about many times."""
+        return replace(self, views=tuple((box, windows.alone(embedding)) for box, embedding in self.views))
 
 
 class Rows(Protocol):

@@ -223,10 +223,22 @@ class Predictor:
 
     def embed(self, image: ImageSource, *, keep_image: bool = True) -> Embedded:
         """Looks at `image` once, for any number of `classify` calls."""
-        picture = read(image, self.inference, keep_image=keep_image)
-        (embedded,) = self._embedder.embed([picture], keep_pixels=self._refine is not None)
-        looks = tuple(look.held() for look in embedded.looks)
-        return dataclasses.replace(embedded, looks=looks, model=self.name, fingerprint=self.fingerprint)
+        (embedded,) = self._embed([self.read(image, keep_image=keep_image)], keep_pixels=self._refine is not None)
+        return embedded
+
+    def read(self, image: ImageSource, *, keep_image: bool = True) -> Picture:
+        """Decodes and resizes a photograph for `embed_many`; any number of threads may do so at once.
+
+        Raises `ImageError`.
+        """
+        return read(image, self.inference, keep_image=keep_image)
+
+    def embed_many(self, pictures: Sequence[Picture]) -> list[Embedded]:
+        """Looks at photographs that `read` has returned; those of one size pass the network together.
+
+        Each keeps what a refiner needs, so that any `ask(refine=...)` can be put to it.
+        """
+        return self._embed(pictures, keep_pixels=True)
 
     def classify(
         self,
@@ -251,41 +263,58 @@ class Predictor:
         threshold: float | None = None,
         scores: bool = True,
         classifier: Any = None,
+        prompts: Prompts | None = None,
+        refine: str | None = None,
     ) -> Question:
         """Words and options as one question, for any number of pictures that this model has embedded.
 
         background, threshold, scores: see `segment`. classifier: the words, where they are embedded already.
+        prompts: what each word is put into, in place of the model's own.
+        refine: a refiner by name, or "none", in place of the model's own. It is for what `embed_many` has returned.
         """
         vocabulary = Vocabulary.of(words)
         if background is not None:
             vocabulary = vocabulary.with_background(background)
         check_threshold(threshold)
+        used = {} if prompts is None else {"prompts": prompts.digest[:16]}
+        inference, refiner = self.inference, self._refine
+        if refine is not None:
+            inference = dataclasses.replace(inference, refine=None if refine == "none" else refine)
+            refiner = catalog.get("refine", inference.refine).refine if inference.refine else None
         model = Answering(
             self.name,
             self.fingerprint,
             self.segmenter,
-            self.embed_text,
-            lambda: self.settings,
+            lambda words: self.embed_text(words, prompts=prompts),
+            lambda: {**self.settings, "inference": settings.to_json(inference), **used},
             self.inference.background_threshold,
-            self._refine,
+            refiner,
             self.familiar,
         )
         return Question(model, vocabulary, threshold, scores, classifier)
 
     @torch.inference_mode()
-    def embed_text(self, words: Words) -> Any:
-        """The words as the segmenter's classifier; the latest are kept."""
-        vocabulary = Vocabulary.of(words)
+    def embed_text(self, words: Words, *, prompts: Prompts | None = None) -> Any:
+        """The words as the segmenter's classifier; the latest are kept. prompts: in place of the model's own."""
+        vocabulary, prompts = Vocabulary.of(words), self.prompts if prompts is None else prompts
         seen = vocabulary.seen if self.segmenter.traits.reads_seen else None
-        key = f"{vocabulary.digest} {seen} {self.dtype}"
+        key = f"{vocabulary.digest} {seen} {self.dtype} {prompts.digest}"
         classifier = self._classifiers.get(key)
         if classifier is None:
-            classifier = self._classifiers[key] = self.segmenter.embed_text(
-                vocabulary, self.prompts, cache=self.text_cache
-            )
+            classifier = self._classifiers[key] = self.segmenter.embed_text(vocabulary, prompts, cache=self.text_cache)
             for oldest in list(self._classifiers)[:-KEPT_CLASSIFIERS]:
                 self._classifiers.pop(oldest, None)
         return classifier
+
+    def _embed(self, pictures: Sequence[Picture], *, keep_pixels: bool) -> list[Embedded]:
+        """In the order of the pictures; equal sizes are embedded one after the other, so in one batch."""
+        order = sorted(range(len(pictures)), key=lambda place: pictures[place].resized)
+        found = self._embedder.embed([pictures[place] for place in order], keep_pixels=keep_pixels)
+        seen = {}
+        for place, one in zip(order, found, strict=True):
+            looks = tuple(look.held() for look in one.looks)
+            seen[place] = dataclasses.replace(one, looks=looks, model=self.name, fingerprint=self.fingerprint)
+        return [seen[place] for place in range(len(pictures))]
 
     def _segment(
         self,

@@ -5,11 +5,14 @@ A question is words and options.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from lexiseg.encoders.familiar import Familiar
@@ -61,9 +64,30 @@ class Question:
     @torch.inference_mode()
     def label(self, embedded: Embedded) -> Decoded:
         """The label map alone. Raises `SettingError` for what another model has embedded."""
+        return self._labeller(embedded).label(embedded)
+
+    @torch.inference_mode()
+    def posterior(self, embedded: Embedded, name: str, *, long_side: int | None = None) -> npt.NDArray[np.float16]:
+        """The posterior of one class, 0-1 [H, W], without a threshold; 0 where the photograph has no pixels.
+
+        name: of the class, or any of its words.
+        long_side: pixels of the result's long side, at most; None for the photograph's own size.
+
+        Raises `UnknownName` for a class that was not asked about, and what `label` raises.
+        """
+        height, width = embedded.size
+        factor = 1.0 if long_side is None else min(1.0, long_side / max(height, width))
+        size = max(1, round(height * factor)), max(1, round(width * factor))
+        valid = embedded.valid
+        if valid is not None and size != embedded.size:
+            valid = valid[np.ix_(*(np.arange(n) * side // n for n, side in zip(size, embedded.size, strict=True)))]
+        smaller = dataclasses.replace(embedded, size=size, valid=valid)
+        return self._labeller(embedded).posterior(smaller, name)
+
+    def _labeller(self, embedded: Embedded) -> Labeller:
         self._check(embedded)
         model, given = self.model, self.threshold is not None
-        labeller = Labeller(
+        return Labeller(
             model.segmenter,
             model.classifier(self.vocabulary) if self.classifier is None else self.classifier,
             self.vocabulary,
@@ -72,7 +96,6 @@ class Question:
             scores=self.scores,
             refine=model.refine,
         )
-        return labeller.label(embedded)
 
     def answer(self, embedded: Embedded) -> Segmentation:
         """The label map with all that belongs to it. Raises as `label` does."""

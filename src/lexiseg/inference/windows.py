@@ -87,6 +87,15 @@ def take(embedding: View, place: int) -> View:
     return dataclasses.replace(embedding, **{name: value[place : place + 1] for name, value in own})
 
 
+def alone(embedding: View) -> View:
+    """The same numbers in memory of their own, for an embedding that outlives the batch it was taken from."""
+    own = _fields(embedding, (*embedding.grid_fields, *embedding.per_image))
+    parts = {
+        name: value.clone() for name, value in own if value.untyped_storage().nbytes() > value.numel() * value.itemsize
+    }
+    return dataclasses.replace(embedding, **parts) if parts else embedding
+
+
 def fits(box: Box, embedding: Embedding, patch: int) -> bool:
     """Whether the embedding of window `box` has one cell for every `patch` pixels, so that it can be stitched."""
     wanted = tuple(math.ceil(side / patch) for side in box.size)
