@@ -7,7 +7,7 @@ Writes card.json with all numbers, card.md with the tables and the commands, and
 again, so the same command goes on where it was interrupted. Parts:
 
     masks-val       22 words at once, and each photograph's own words, through `lexiseg evaluate`
-    held-out        the photographs of masks-train that `data.mini.crops.kept_aside` keeps from training, in the same way
+    held-out        the photographs of masks-train that `data.mini.crops.kept_aside` keeps from training, alike
     unseen-words    the 22 classes called by words that the model was not trained with
     photographs     tiny-imagenet val, top-1 by the class token and by the mean of the patches
     words           where words without photographs land, see card_words.py

@@ -61,10 +61,14 @@ def test_stage_5_and_the_linear_path_are_what_the_description_says(tower: ClipLi
         out = torch.einsum("bchw,oc->bohw", x, weight[:, :, 0, 0])
         return out if bias is None else out + bias[:, None, None]
 
-    x = (up(one_by_one(standard, stage.last.weight, None)) + one_by_one(skip, stage.skip.weight, stage.skip.bias)).relu()
+    x = (
+        up(one_by_one(standard, stage.last.weight, None)) + one_by_one(skip, stage.skip.weight, stage.skip.bias)
+    ).relu()
     for layer, dilation in zip(stage.around, (1, 3), strict=True):
         depthwise = layer.depthwise
-        y = functional.conv2d(x, depthwise.weight, depthwise.bias, padding=dilation, dilation=dilation, groups=x.shape[1])
+        y = functional.conv2d(
+            x, depthwise.weight, depthwise.bias, padding=dilation, dilation=dilation, groups=x.shape[1]
+        )
         x = x + one_by_one(y, layer.pointwise.weight, layer.pointwise.bias).relu()
     x = x + (x.mean(dim=(2, 3)) @ stage.whole.weight.T + stage.whole.bias).relu()[..., None, None]
     assert tower.direct is not None

@@ -27,7 +27,9 @@ def published(seed: int = 0) -> dict[str, Tensor]:
     shape, random = LITES["tiny"], torch.Generator().manual_seed(seed)
     network = EfficientNetLite(shape)
     state = network.state_dict()
-    tensors = {f"_fc.{kind}": torch.randn(state[f"classifier.{kind}"].shape, generator=random) for kind in ("weight", "bias")}
+    tensors = {
+        f"_fc.{kind}": torch.randn(state[f"classifier.{kind}"].shape, generator=random) for kind in ("weight", "bias")
+    }
     for ours, convolution, norm in efficientnet_lite._places(shape):
         weight = state[f"{ours}.weight"]
         tensors[f"{convolution}.weight"] = torch.randn(weight.shape, generator=random) / weight[0].numel() ** 0.5
@@ -85,7 +87,9 @@ def test_a_side_that_32_does_not_divide_is_padded_with_grey() -> None:
     assert [tuple(one.shape[-2:]) for one in network.maps(images)] == [(16, 16), (8, 8), (4, 4), (2, 2)]
 
 
-@pytest.mark.parametrize(("name", "million", "channels"), [("lite0", 4.63, (24, 40, 112, 320)), ("lite2", 6.06, (24, 48, 120, 352))])
+@pytest.mark.parametrize(
+    ("name", "million", "channels"), [("lite0", 4.63, (24, 40, 112, 320)), ("lite2", 6.06, (24, 48, 120, 352))]
+)
 def test_shapes_are_those_of_the_published_networks(name: str, million: float, channels: tuple[int, ...]) -> None:
     with torch.device("meta"):
         network = EfficientNetLite(LITES[name])
@@ -98,7 +102,10 @@ def test_what_is_missing_or_has_another_shape_is_named(tmp_path: Path) -> None:
     tensors["_fc.weight"] = tensors["_fc.weight"][:10]
     del tensors["_conv_head.weight"]
     torch.save(tensors, tmp_path / "tiny.pth")
-    with pytest.raises(WeightsError, match=r"head.weight .* is missing; .*classifier.weight is \[10, 1280\]|classifier.weight is \[10, 1280\].*head.weight") as error:
+    with pytest.raises(
+        WeightsError,
+        match=r"classifier.weight is \[10, 1280\]",
+    ) as error:
         read(tmp_path / "tiny.pth", LITES["tiny"])
     assert "head.weight" in str(error.value)
 
@@ -112,7 +119,11 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
 @needs_package
 @pytest.mark.parametrize(
     ("photograph", "classes"),
-    [("chelsea", {285}), ("coffee", {967}), ("stereo_motorcycle", {670, 665})],  # Egyptian cat, espresso, scooter or moped
+    [
+        ("chelsea", {285}),
+        ("coffee", {967}),
+        ("stereo_motorcycle", {670, 665}),
+    ],  # Egyptian cat, espresso, scooter or moped
 )
 def test_the_trunk_knows_the_bundled_photographs(photograph: str, classes: set[int]) -> None:
     found = getattr(data, photograph)()

@@ -2,8 +2,8 @@
 
     python tools/training/join.py --vision runs/mini/model --words runs/words/model --out runs/joined
 
-Both were taught the same places (`tools/training/places.py`), so they go together although they never met. concepts.json
-tells the names of the concepts: "masks" those that were taught with masks, "names" those with photographs and their
+Both were taught the same places (`tools/training/places.py`), so they go together although they never met.
+concepts.json tells the names of the concepts: "masks" those that were taught with masks, "names" those with photographs and their
 names alone, "trunk" those that only the trunk has seen.
 """
 

@@ -59,8 +59,8 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         "--prompts",
-        help="Sentences around each word: single, imagenet80, maskclip85, vild14, a sentence with {}, a file of them, or "
-        "of learned prompts.",
+        help="Sentences around each word: single, imagenet80, maskclip85, vild14, a sentence with {}, a file of "
+        "them, or of learned prompts.",
     ),
 ]
 Settings = Annotated[

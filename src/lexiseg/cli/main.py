@@ -64,7 +64,22 @@ def _root(
     pass
 
 
-COMMANDS = (demo, segment, serve, evaluate, compare, sweep, prompts, oracle, train, convert, data, bench, listing, doctor)
+COMMANDS = (
+    demo,
+    segment,
+    serve,
+    evaluate,
+    compare,
+    sweep,
+    prompts,
+    oracle,
+    train,
+    convert,
+    data,
+    bench,
+    listing,
+    doctor,
+)
 for module in COMMANDS:
     module.register(app)
 

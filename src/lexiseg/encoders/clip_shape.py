@@ -28,7 +28,8 @@ class ClipShape:
 
     image_size: pixels. vision_layers: blocks of a ViT, bottlenecks in the four stages of a ResNet, or the name of an
     EfficientNet-Lite. vision_width: of the latter what the pool reads; `direct` channels of them come past stage 5, and
-    `inner` are those of its queries and keys. patch: pixels, None for all but a ViT. context: tokens in a row. vocabulary: tokens there are; the last one ends a sentence.
+    `inner` are those of its queries and keys. patch: pixels, None for all but a ViT.
+    context: tokens in a row. vocabulary: tokens there are; the last one ends a sentence.
     """
 
     embed_dim: int
@@ -72,9 +73,7 @@ class ClipShape:
         }
         if isinstance(self.vision_layers, str):
             width = self.vision_width - self.direct
-            lite = ClipLiteShape(
-                self.vision_layers, width, self.direct, self.inner, self.embed_dim, self.image_size
-            )
+            lite = ClipLiteShape(self.vision_layers, width, self.direct, self.inner, self.embed_dim, self.image_size)
             return {"model_type": LITE, "lite": asdict(lite), "text_config": text}
         if not isinstance(self.vision_layers, int):
             resnet = ResNetShape(self.vision_layers, self.vision_width, self.image_size, self.embed_dim)

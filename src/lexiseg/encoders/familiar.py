@@ -137,8 +137,7 @@ def _of_unknown(familiar: Familiar, unknown: Sequence[str], asked: int) -> tuple
         return tuple(f"the model has not learned {word!r}{_advice(familiar, word)}" for word in unknown)
     few = ", ".join(repr(word) for word in unknown[:MOST_NOTES])
     return (
-        f"the model has not learned {len(unknown)} of the {asked} words ({few}, ...), "
-        "so treat their pixels with care",
+        f"the model has not learned {len(unknown)} of the {asked} words ({few}, ...), so treat their pixels with care",
     )
 
 

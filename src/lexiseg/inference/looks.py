@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lexiseg.inference import windows
 from lexiseg.inference.blending import Window, blend_rows
 from lexiseg.inference.upsample import Axis, Result, Size, sums
 from lexiseg.inference.windows import Box

@@ -25,7 +25,7 @@ from torch.nn import functional
 from lexiseg.encoders.clip import EMBEDDED, Clip
 from lexiseg.encoders.clip_lite import ClipLite, recolour
 from lexiseg.encoders.clip_shape import TINY_LITE, ClipShape
-from lexiseg.encoders.efficientnet_lite import CLASSES, HEAD, read_package
+from lexiseg.encoders.efficientnet_lite import read_package
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad
@@ -34,7 +34,6 @@ from lexiseg.errors import SettingError
 from lexiseg.layers import pixels
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
-from lexiseg.weights import Weights
 
 __all__ = ["VARIANTS", "Config", "MiniClip", "Training", "load", "save", "traits"]
 
@@ -416,7 +415,10 @@ def _read(settings: Training | WordTraining, dimension: int) -> tuple[Tensor, Te
 
 VARIANTS: Mapping[str, Variant] = {
     "start": Variant(
-        Config(), None, Inference(short_side=352, multiple=32, prompts="single"), "to be trained: the trunk is ImageNet's"
+        Config(),
+        None,
+        Inference(short_side=352, multiple=32, prompts="single"),
+        "to be trained: the trunk is ImageNet's",
     ),
     "tiny": Variant(Config("tiny"), None, Inference(short_side=64, prompts="single"), "random weights, for tests"),
 }

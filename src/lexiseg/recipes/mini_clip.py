@@ -28,7 +28,9 @@ _PLAIN = Group(("*.bias", "*log_scale"), weight_decay=0.0)
 WORDS_ONLY = Recipe(
     name="words_only",
     model="mini_clip/start",
-    objective=Training(words=_PLACES, trunk="lite2", dense=0.0, absent=0.0, cells=0.5, whole=0.5, image=0.5, measure=50),
+    objective=Training(
+        words=_PLACES, trunk="lite2", dense=0.0, absent=0.0, cells=0.5, whole=0.5, image=0.5, measure=50
+    ),
     data=ConceptCrops(_ROOT, _PLACES, crops=Crops(sheets=12), workers=Workers(1)),
     steps=800,
     batch_size=4,

@@ -27,7 +27,6 @@ from lexiseg.data.loader import Loader
 from lexiseg.data.mini.concepts import Concepts
 from lexiseg.data.mini.masked import IGNORE, MaskedPhotograph, held_out, read_masked
 from lexiseg.data.mini.meanings import read_words
-from lexiseg.data.mini.pairs import MiniPairs
 from lexiseg.data.mini.sheets import read_sheets
 from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
@@ -147,12 +146,16 @@ class CropSource:
         things = self._shards[at].endswith("things")
         sheets, named = [], []
         for _ in range(crops.sheets):
-            sheet = min(int(np.searchsorted(self._sheet_ends, random.random(), side="right")), len(self._sheet_ends) - 1)
+            sheet = min(
+                int(np.searchsorted(self._sheet_ends, random.random(), side="right")), len(self._sheet_ends) - 1
+            )
             photographs = self._tiles.of_sheet(sheet)
             tile = self._tiles.photograph(photographs[int(random.integers(len(photographs)))])
             sheets.append(self._sheet(tile, random))
             named.append(self._of_sheet[sheet])
-        known = np.where(labels == IGNORE, ABSENT if things else UNKNOWN, self._of_class[labels.clip(max=len(self._of_class) - 1)])
+        known = np.where(
+            labels == IGNORE, ABSENT if things else UNKNOWN, self._of_class[labels.clip(max=len(self._of_class) - 1)]
+        )
         top, left = random.integers(PLACE, size=2)
         return {
             "key": self.key(index),
@@ -175,7 +178,9 @@ class CropSource:
         side = size / scale  # of the crop in the photograph
         left, top = (_start(length, side, random) for length in (width, height))
         inside = (max(left, 0.0), max(top, 0.0), min(left + side, width), min(top + side, height))
-        x0, y0, x1, y1 = (round((edge - start) * scale) for edge, start in zip(inside, (left, top, left, top), strict=True))
+        x0, y0, x1, y1 = (
+            round((edge - start) * scale) for edge, start in zip(inside, (left, top, left, top), strict=True)
+        )
         x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
         shape = (x1 - x0, y1 - y0)
         image = Image.fromarray(picture).resize(shape, Image.Resampling.BILINEAR, box=inside, reducing_gap=2.0)
