@@ -3,7 +3,8 @@
     python tools/training/join.py --vision runs/mini/model --words runs/words/model --out runs/joined
 
 Both were taught the same places (`tools/training/places.py`), so they go together although they never met.
-concepts.json tells the names of the concepts: "masks" those that were taught with masks, "names" those with photographs and their
+concepts.json tells the names of the concepts: "masks" those that were taught with masks, "names" those with
+photographs and their
 names alone, "trunk" those that only the trunk has seen.
 """
 

@@ -47,7 +47,8 @@ class Clip(nn.Module):
     """The towers of a config.json's contents, with whatever weights torch starts with; `load` and `random` make one.
 
     vision: a `ClipVit`, a `ClipResNet` or a `ClipLite`. text_model: a `CLIPTextModel`. text_projection: W ->
-    D. log_scale: the logarithm of `logit_scale`, as it is trained. mean, std: what images were normalised with, RGB in 0-1.
+    D. log_scale: the logarithm of `logit_scale`, as it is trained. mean, std: what images were normalised with, RGB
+    in 0-1.
     """
 
     def __init__(
