@@ -51,7 +51,7 @@ from lexiseg.layers.pixels import Statistics
 from lexiseg.layers.region_rule import ProductRule
 from lexiseg.layers.usage import usage
 from lexiseg.losses.contrastive import info_nce, multi_label_nce
-from lexiseg.proposals._regions import RegionEmbedding, RegionMaps
+from lexiseg.proposals._region_embedding import RegionEmbedding, RegionMaps
 from lexiseg.segmenter import Inference, MaskScores, Segmenter, TextClassifier, Traits, Variant, at_least_float32
 from lexiseg.settings import presets, require
 from lexiseg.vocabulary import Vocabulary

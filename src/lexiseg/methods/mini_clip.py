@@ -25,7 +25,7 @@ from torch.nn import functional
 from lexiseg.encoders.clip import EMBEDDED, Clip
 from lexiseg.encoders.clip_lite import ClipLite, recolour
 from lexiseg.encoders.clip_shape import TINY_LITE, ClipShape
-from lexiseg.encoders.efficientnet_lite import read_package
+from lexiseg.encoders.efficientnet_lite import EfficientNetLite, read_package
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad
@@ -148,14 +148,13 @@ class Objective(nn.Module):
         self.register_buffer("frequency", torch.full((len(concepts),), 1 / len(concepts)))
         self.register_buffer("counts", torch.zeros(len(concepts)))
         self.step = 0
-        self.opinion: nn.Module | None = None
+        self.opinion: Opinion | None = None
         if settings.trunk is not None:
-            package = read_package(settings.trunk)
-            self.opinion = nn.ModuleDict({"head": package.head, "classifier": package.classifier})
-            self.opinion.requires_grad_(False)
+            self.opinion = Opinion(read_package(settings.trunk)).requires_grad_(False)
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        settings, losses = self.settings, {}
+        settings = self.settings
+        losses: dict[str, Tensor] = {}
         if "images" in batch and (settings.dense or settings.cells):
             losses |= self._of_crops(batch)
         if "sheets" in batch and batch["sheets"].shape[1]:
@@ -180,7 +179,7 @@ class Objective(nn.Module):
         opinion = self._opinion(lowest)  # [B, 1000, h / 2, w / 2]
         losses = self._of_places(dense, batch, opinion) if settings.dense else {}
         if opinion is not None and settings.cells:
-            cells = functional.adaptive_avg_pool2d(dense, opinion.shape[-2:])
+            cells = functional.adaptive_avg_pool2d(dense, (opinion.shape[-2], opinion.shape[-1]))
             losses["cells"] = settings.cells * self._agreement(_rows(cells), _rows(opinion))
         return losses
 
@@ -253,10 +252,9 @@ class Objective(nn.Module):
         """The trunk's own posterior of each cell [B, 1000, h, w], or of the picture [B, 1000]."""
         if self.opinion is None:
             return None
-        features = functional.relu6(self.opinion["head"](lowest))
-        if whole:
-            return self.opinion["classifier"](features.mean(dim=(2, 3))).float().softmax(dim=1)
-        return self.opinion["classifier"](features.movedim(1, -1)).float().softmax(dim=-1).movedim(-1, 1)
+        features = functional.relu6(self.opinion.head(lowest)).movedim(1, -1)
+        logits: Tensor = self.opinion.classifier(features.mean(dim=(1, 2)) if whole else features)
+        return logits.float().softmax(dim=-1).movedim(-1, 1)
 
     def _choose(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Some of the places that have a label, the same number of every image at most: places [N], images [N]."""
@@ -296,6 +294,14 @@ class Objective(nn.Module):
         vectors = functional.normalize(vectors.float(), dim=-1) * self.segmenter.clip.log_scale.float().exp()
         own = (vectors @ self.concepts[self.imagenet].T).log_softmax(dim=-1)
         return functional.kl_div(own, opinion, reduction="batchmean")
+
+
+class Opinion(nn.Module):
+    """What the trunk's package has behind the trunk, which says what ImageNet's classes are there."""
+
+    def __init__(self, package: EfficientNetLite) -> None:
+        super().__init__()
+        self.head, self.classifier = package.head, package.classifier
 
 
 def _rows(cells: Tensor) -> Tensor:

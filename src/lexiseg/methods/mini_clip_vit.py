@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg.encoders.clip import EMBEDDED, Clip
-from lexiseg.encoders.clip_resnet import ClipResNet
 from lexiseg.encoders.clip_shape import TINY_RESNET, TINY_VIT, ClipShape
 from lexiseg.encoders.clip_vit import ClipVit
 from lexiseg.encoders.prompts import Prompts
@@ -93,7 +92,7 @@ class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
         """The grid covers the image; a ViT pads it at the right and bottom to whole patches."""
         vision = self.clip.vision
         images = pixels.normalise(images, self.config.statistics, pixels.dtype_of(vision))
-        if isinstance(vision, ClipResNet):
+        if not isinstance(vision, ClipVit):
             return DenseEmbedding(vision.attnpool.cells(vision.trunk(images)))
         tokens, grid = vision.tokens(images)
         return DenseEmbedding(vision.project(vision.values(tokens)).mT.reshape(len(images), -1, *grid))
@@ -211,7 +210,7 @@ class Objective(nn.Module):
         vision, share = self.segmenter.clip.vision, self.settings.keep
         images = images.to(pixels.dtype_of(vision))
         kept = choose(len(images), grid[0] * grid[1], share, images.device)
-        if isinstance(vision, ClipResNet):
+        if not isinstance(vision, ClipVit):
             features = vision.trunk(images)
             places = upsample(vision.attnpool.cells(features), grid).flatten(2).mT  # [B, L, D]
             return places.gather(1, kept[..., None].expand(-1, -1, places.shape[-1])), vision.attnpool(features), kept

@@ -17,6 +17,7 @@ from transformers import AutoBackbone, AutoConfig
 
 from lexiseg.encoders import openai
 from lexiseg.encoders.clip import Clip
+from lexiseg.encoders.clip_lite import ClipLite
 from lexiseg.encoders.clip_resnet import Bottleneck, ClipResNet
 from lexiseg.encoders.clip_shape import build
 from lexiseg.encoders.clip_vit import ClipVit
@@ -55,6 +56,10 @@ class ClipBackbone(nn.Module):
             _prune_vit(self.tower, read_out)
             self.strides = (self.tower.patch,)
             self.channels = (self.tower.width,)
+        elif isinstance(self.tower, ClipLite):
+            raise SettingError(
+                "a CLIP on EfficientNet-Lite is not a backbone here; name its trunk (lite2), or a CLIP with a ViT or ResNet"
+            )
         else:
             _prune_resnet(self.tower, read_out)
             self.strides = _dilate(self.tower, output_stride)
@@ -72,6 +77,7 @@ class ClipBackbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         if isinstance(self.tower, ClipVit):
             return [_vit_map(self.tower, images, self.read_out)]
+        assert isinstance(self.tower, ClipResNet), "the others are refused"
         maps = self.tower.maps(pad(images, self.strides[-1]))
         return [self.tower.attnpool.cells(maps[-1])] if self.read_out else maps[-len(self.strides) :]
 
