@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_a_full_disk_is_an_output_error_and_leaves_the_old_file(
 def test_a_folder_that_takes_no_files_is_an_output_error() -> None:
     with pytest.raises(OutputError, match=r"cannot write /proc/a\.txt"):
         files.write_text("/proc/a.txt", "x")
+
+
+def test_bytes_of_a_files_name_that_are_not_utf8_come_back_from_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    files.write_text(tmp_path / "a.json", json.dumps({"photo": name, "word": "猫 🐈"}, ensure_ascii=False))
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"photo": name, "word": "猫 🐈"}
+    assert files.digest({"photo": name}) != files.digest({"photo": "caf"})
 
 
 def test_a_path_below_a_file_is_an_output_error(tmp_path: Path) -> None:

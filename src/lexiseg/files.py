@@ -15,7 +15,7 @@ from typing import Any
 
 from lexiseg.errors import LexisegError, OutputError
 
-__all__ = ["atomic", "cache_folder", "digest", "local", "write_bytes", "write_text"]
+__all__ = ["atomic", "cache_folder", "digest", "local", "utf8", "write_bytes", "write_text"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a drive of Windows has one letter; `Path` drops a slash
 
@@ -64,12 +64,18 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    write_bytes(path, text.encode())
+    """Writes UTF-8, as `utf8` does."""
+    write_bytes(path, utf8(text))
+
+
+def utf8(text: str) -> bytes:
+    """The text in UTF-8. A byte of a file's name that is not UTF-8 is written as JSON escapes it: \\udce9."""
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def digest(facts: Any) -> str:
     """A hash of plain JSON values."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(utf8(json.dumps(facts, sort_keys=True, ensure_ascii=False))).hexdigest()
 
 
 def cache_folder() -> Path:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 import lexiseg
 from lexiseg.cli import common
 from lexiseg.cli.main import main
+from lexiseg.cli.outputs import Format
 from lexiseg.errors import OutputError
 
 
@@ -412,6 +417,68 @@ def test_a_note_on_photographs_is_printed_once_and_then_counted(
     note = "every pixel is black, so its labels mean nothing"
     assert notes == [f"note: {photos / 'a.png'}: {note}", f"note: 2 more photographs: {note}"]
     assert lexiseg.Segmentation.load(tmp_path / "out" / "c.png.png").warnings == (f"{photos / 'c.png'}: {note}",)
+
+
+def test_a_terminal_gets_whole_lines_above_the_bar(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+    command = ["segment", str(photos), "--words", "grass, parliament", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    lines = [line.split("\r")[-1] for line in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.err).split("\n")]
+    (note,) = [line for line in lines if "note:" in line]
+    assert note.startswith("note: the model has not learned 'parliament'")
+    done = [line for line in lines if " -> " in line]
+    assert len(done) == 3
+    assert all(line.startswith(str(photos)) and re.search(r"\.png  .*\d%", line) for line in done)
+    assert "3/3" in shown.err
+    assert f"3 labelled in {tmp_path / 'out'}" in shown.err + shown.out
+
+
+def test_a_name_that_is_not_utf8_is_labelled_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    Image.new("RGB", (20, 20)).save(tmp_path / f"{name}.png")  # black, so that a note names it too
+    formats = [word for kind in Format for word in ("--format", kind)]
+    command = ["segment", str(tmp_path / f"{name}.png"), "--words", "grass, sky", *formats]
+    assert main([*command, "--model", "maskclip/tiny", "--out", str(tmp_path / "out")]) == 0
+    results = [lexiseg.Segmentation.load(tmp_path / "out" / f"{name}.png.{kind}") for kind in ("png", "npz")]
+    assert [result.warnings[0].partition(": ")[0] for result in results] == [str(tmp_path / f"{name}.png")] * 2
+    assert "1 labelled" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_half_of_a_result(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_bytes(path: Path, data: bytes) -> int:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        return real(path, data)
+
+    real = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    command = ["segment", str(photos / "one.png"), "--words", "grass, sky", "--model", "maskclip/tiny"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 130
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_words_that_are_nowhere_get_one_note_that_says_how_to_ask_for_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        Image.fromarray(skimage.data.astronaut()).resize((256, 256)).save(tmp_path / f"{name}.png")
+    command = ["segment", *(str(tmp_path / f"{name}.png") for name in "abc"), "--words", "sheep, car"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "fit nearly all of it better" in line]
+    assert len(notes) == 2
+    assert notes[0].startswith(f"note: {tmp_path / 'a.png'}: common words (sky, wall, tree ...)")
+    assert "--background auto" in notes[0]
+    assert notes[1].startswith("note: 2 more photographs: ")
+    assert main([*command, "--out", str(tmp_path / "rest"), "--background", "auto"]) == 0
+    assert "fit nearly all" not in capsys.readouterr().err
 
 
 def test_transparent_pixels_are_unlabelled_in_what_is_written(photos: Path, tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ def test_the_commands_of_readme_that_need_no_data_run_in_its_order(
     assert {path.name for path in Path("labelled").iterdir()} >= {"street.png", "coffee.png"}
 
 
+def test_readme_names_the_extra_that_training_needs_before_it_trains() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert 0 < text.index("pip install '.[train]'") < text.index("lexiseg train ")
+
+
 def test_label_maps_are_read_by_other_programs_as_the_page_says(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -319,6 +320,26 @@ def test_a_question_is_put_to_any_number_of_pictures():
     few = model.ask(WORDS, classifier=known, scores=False).label(model.embed(flag()))
     assert few.scores is None
     assert len(segmenter.texts) == 2
+
+
+def test_threads_that_share_a_model_get_what_one_gets():
+    shared, vocabularies = predictor(), (WORDS, ["red", "black"], "white, blue|yellow")
+    jobs = [(flag(40 + place % 5, 64), vocabularies[place % 3]) for place in range(72)]
+    expected = [predictor().segment(*job) for job in jobs]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda job: shared.segment(*job), jobs))
+    for one, other in zip(expected, found, strict=True):
+        assert one.names == other.names
+        assert np.array_equal(one.labels, other.labels)
+        assert np.array_equal(one.scores, other.scores)
+
+
+def test_a_result_travels_to_other_processes():
+    result = predictor().segment(flag(), WORDS)
+    copy = pickle.loads(pickle.dumps(result))
+    assert np.array_equal(copy.labels, result.labels)
+    assert (copy.vocabulary, copy.settings, copy.warnings) == (result.vocabulary, result.settings, result.warnings)
+    assert copy.area("red") == result.area("red")
 
 
 def test_more_than_255_classes_widen_the_label_map():

@@ -13,6 +13,7 @@ from lexiseg.data.labelled.labels import Label, SlowLabel
 from lexiseg.data.labelled.samples import Sample
 from lexiseg.data.storage.stored import File, TarMember, read
 from lexiseg.errors import DataError
+from lexiseg.files import utf8
 
 __all__ = ["Beside", "Mark", "changed", "mark", "nothing", "told"]
 
@@ -99,6 +100,6 @@ def _content(sample: Sample, truth: NDArray[Any] | None, beside: Beside) -> str:
 def _digest(parts: Sequence[str | bytes]) -> str:
     found = hashlib.sha256()
     for part in parts:
-        content = part.encode() if isinstance(part, str) else part
+        content = utf8(part) if isinstance(part, str) else part
         found.update(len(content).to_bytes(8, "little") + content)
     return found.hexdigest()[:16]

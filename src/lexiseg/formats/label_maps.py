@@ -41,7 +41,7 @@ def write_png(
     content = png.encode(labels, palette, texts=origin.png_texts(made_with))
     told = {"sha256": hashlib.sha256(content).hexdigest(), "png": "grey" if palette is None else "palette"}
     with files.atomic(beside) as written, files.atomic(path) as pixels:
-        written.write_text(_text(facts, made_with, told) + "\n", encoding="utf-8")
+        written.write_bytes(files.utf8(_text(facts, made_with, told) + "\n"))
         pixels.write_bytes(content)
 
 

@@ -29,6 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lexiseg.data.corruptions import kinds
 from lexiseg.errors import ImageError, SettingError, UnknownName
+from lexiseg.files import utf8
 
 __all__ = ["CORRUPTIONS", "GROUPS", "SEVERITIES", "Corruption", "corrupt", "image_seed", "parse"]
 
@@ -127,7 +128,7 @@ def corrupt(rgb: ArrayLike, name: str, severity: int, seed: int, *, bgr: bool = 
 
 def image_seed(image: str, *, seed: int = 0) -> int:
     """The seed of one image, from its name: independent of the order and the process in which images are read."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{image}".encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(utf8(f"{seed}:{image}")).digest()[:8], "big")
 
 
 def parse(text: str) -> list[tuple[str, int]]:

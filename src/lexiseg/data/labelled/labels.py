@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from lexiseg.data.pictures.headers import header
 from lexiseg.data.storage.stored import File, TarMember, read
 from lexiseg.errors import DataError, ImageError
+from lexiseg.files import utf8
 from lexiseg.formats.png import stored
 
 __all__ = [
@@ -185,7 +186,7 @@ class Drawn(SlowLabel):
         return ids
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"drawn {self.annotations} {self.key}".encode()).hexdigest()
+        return hashlib.sha256(utf8(f"drawn {self.annotations} {self.key}")).hexdigest()
 
     def _mask(self, segmentation: Any) -> npt.NDArray[np.bool_]:
         from pycocotools import mask as coco
@@ -254,7 +255,7 @@ def stamp(file: File, kind: str) -> str:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; copy it again") from error
     content = f"{kind} {file} {Path(path).resolve()} {facts.st_size} {facts.st_mtime_ns}"
-    return hashlib.sha256(content.encode()).hexdigest()
+    return hashlib.sha256(utf8(content)).hexdigest()
 
 
 def _colours(file: File) -> npt.NDArray[np.uint8]:
