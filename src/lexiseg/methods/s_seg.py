@@ -176,7 +176,7 @@ def _with_background(found: MaskScores, config: Config) -> MaskScores:
     "posterior": every mask gives the background the threshold, so that it has the threshold times the sum of masks.
     "sum": one more mask, which is everywhere, gives it the threshold.
     """
-    masks, scores, threshold = found.masks, found.scores, config.own_background
+    masks, scores, threshold = found.masks, found.scores, config.own_background or 0.0
     if not found.background:
         scores = functional.pad(scores, (0, 1))
     if config.own_background_of == "posterior":
