@@ -44,5 +44,7 @@ class Projector(nn.Sequential):
                 "this projection normalises over the batch, so one sample at a time cannot train it; give batches and "
                 "pieces of two or more, or set projection_norm=layer"
             )
-        projected: Tensor = super().forward(flat)
+        projected = flat
+        for layer in self:
+            projected = layer(projected)
         return projected.view(*rows.shape[:-1], -1)

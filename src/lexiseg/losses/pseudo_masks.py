@@ -72,8 +72,8 @@ def match_parts(masks: Tensor, targets: Targets, *, count: int, costs: Costs) ->
     flat = masks.flatten(3)
     # a processor's cache holds what one image needs, and an accelerator wants all of them together
     some = 1 if masks.device.type == "cpu" else masks.shape[1]
-    pieces = zip(flat.split(some, 1), inside.split(some), valid.float().split(some), strict=True)
-    found = torch.cat([_costs(*each, costs) for each in pieces], dim=1)  # [S, B, N, T]
+    parts = (torch.split(flat, some, 1), torch.split(inside, some), torch.split(valid.float(), some))
+    found = torch.cat([_costs(*each, costs) for each in zip(*parts, strict=True)], dim=1)  # [S, B, N, T]
     numbers = [each.tolist() for each in targets.numbers]
     pairs = []
     for layer, of_layer in enumerate(found.nan_to_num(BAD, BAD, BAD).cpu().numpy()):

@@ -148,4 +148,5 @@ def _last_keys(model: nn.Module) -> nn.Module:
     found = [each for name, each in model.named_modules() if name.rpartition(".")[2] in ("k_proj", "key")]
     if not found:
         raise SettingError(f"a {type(model).__name__} has no keys that could be read; set read=tokens")
-    return found[-1]
+    last: nn.Module = found[-1]
+    return last

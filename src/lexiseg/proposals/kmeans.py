@@ -11,6 +11,7 @@ Letters: B images, L cells, W channels of a feature, K clusters, h w grid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,11 +59,23 @@ class Config:
 
 
 class KMeans(nn.Module):
-    """features: pictures [B, 3, side, side], uint8 -> [B, W, h, w]."""
+    """features: pictures [B, 3, side, side], uint8 -> [B, W, h, w].
+
+    Its precision stays as it is when the weights of a model that it is part of are cast: in half of it, cells at a
+    border would change sides.
+    """
 
     def __init__(self, features: nn.Module, config: Config) -> None:
         super().__init__()
         self.features, self.config = features, config
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> KMeans:
+        def moved(tensor: Tensor) -> Tensor:
+            given = fn(tensor)
+            return given if given.dtype == tensor.dtype else tensor.to(given.device)
+
+        nn.Module._apply(self, moved, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def propose(self, images: Tensor) -> Proposals:
         return Proposals.of_labels(self.labels(images))

@@ -66,8 +66,8 @@ class Spectral:
         """The part of each pixel of the small pictures: uint8 [B, 3, H, W] -> int64 [B, h, w]."""
         side = self.config.side // self.config.shrink
         small = functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        maps = [self._parts(each.permute(1, 2, 0).cpu().numpy()) for each in small]
-        return torch.from_numpy(np.stack(maps)).to(images.device)
+        maps = [torch.from_numpy(self._parts(each.permute(1, 2, 0).cpu().numpy())) for each in small]
+        return torch.stack(maps).to(images.device)
 
     def _parts(self, rgb: NDArray[np.uint8]) -> NDArray[np.int64]:
         config = self.config
@@ -86,7 +86,7 @@ def affinity(rgb: NDArray[np.uint8], config: Config) -> NDArray[np.float64]:
     """
     height, width = rgb.shape[:2]
     colours = rgb.reshape(-1, 3).astype(np.float64) / 255
-    places = np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2).astype(np.float64)
+    places = np.mgrid[:height, :width].reshape(2, -1).T.astype(np.float64)
     apart = ((places[:, None] - places) ** 2).sum(-1)
     unlike = ((colours[:, None] - colours) ** 2).sum(-1)
     ties: NDArray[np.float64] = np.exp(-unlike / config.colour**2 - apart / config.place**2)

@@ -87,12 +87,12 @@ MINI_FROM_SCRATCH = replace(
 
 TOY = Recipe(
     model="s_seg/tiny",
-    objective=Training(pseudo_masks=kmeans.Config("asset:mini-clip", k=4, side=64)),
+    objective=Training(pseudo_masks=kmeans.Config("asset:mini-clip", k=4, side=32)),
     data=ScenePairData(scenes=Scenes(count=128, size=64), augmentation=PairAugmentation(size=64)),
-    steps=60,
-    batch_size=16,
+    steps=30,
+    batch_size=8,
     optimiser=Optimiser(rate=2e-3),
     clip=1.0,
     log_every=5,
-    checkpoint_every=30,
+    checkpoint_every=15,
 )
