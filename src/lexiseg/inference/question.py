@@ -102,7 +102,8 @@ class Question:
         """The label map with all that belongs to it. Raises as `label` does."""
         self._check(embedded)
         if embedded.joined:  # one view, from an iterator perhaps, which may be read twice here
-            embedded = replace(embedded, views=tuple(embedded.views))
+            looks = (replace(embedded.looks[0], views=tuple(embedded.views)), *embedded.looks[1:])
+            embedded = replace(embedded, looks=looks)
         decoded, model = self.label(embedded), self.model
         threshold = model.own_threshold if self.threshold is None else self.threshold
         facts = {**model.settings(), "threshold": threshold}

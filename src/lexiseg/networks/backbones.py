@@ -58,7 +58,7 @@ class ClipBackbone(nn.Module):
             self.channels = (self.tower.width,)
         elif isinstance(self.tower, ClipLite):
             raise SettingError(
-                "a CLIP on EfficientNet-Lite is not a backbone here; name its trunk (lite2), or a CLIP with a ViT or ResNet"
+                "a CLIP on EfficientNet-Lite is not a backbone here; give a CLIP with a ViT or a ResNet"
             )
         else:
             _prune_resnet(self.tower, read_out)
