@@ -34,6 +34,7 @@ from lexiseg.errors import SettingError
 from lexiseg.layers import pixels
 from lexiseg.segmenter import DenseEmbedding, DenseLogits, Inference, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
+from lexiseg.weights import Weights
 
 __all__ = ["VARIANTS", "Config", "MiniClip", "Training", "load", "save", "traits"]
 
@@ -425,6 +426,12 @@ VARIANTS: Mapping[str, Variant] = {
         None,
         Inference(short_side=352, multiple=32, prompts="single"),
         "to be trained: the trunk is ImageNet's",
+    ),
+    "mini": Variant(
+        Config(),
+        Weights("asset", "mini-clip-lite"),
+        Inference(short_side=352, multiple=32, prompts="single"),
+        "the embedded model, as its recipe trains it; maskclip/mini can do more with it",
     ),
     "tiny": Variant(Config("tiny"), None, Inference(short_side=64, prompts="single"), "random weights, for tests"),
 }

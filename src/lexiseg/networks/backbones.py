@@ -57,9 +57,7 @@ class ClipBackbone(nn.Module):
             self.strides = (self.tower.patch,)
             self.channels = (self.tower.width,)
         elif isinstance(self.tower, ClipLite):
-            raise SettingError(
-                "a CLIP on EfficientNet-Lite is not a backbone here; give a CLIP with a ViT or a ResNet"
-            )
+            raise SettingError("a CLIP on EfficientNet-Lite is not a backbone here; give a CLIP with a ViT or a ResNet")
         else:
             _prune_resnet(self.tower, read_out)
             self.strides = _dilate(self.tower, output_stride)
