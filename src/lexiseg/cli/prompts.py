@@ -1,4 +1,7 @@
-"""`lexiseg prompts`: chooses the sentence that words are put into, on training photographs."""
+"""Chooses the sentence that words are put into: `lexiseg prompts`.
+
+`lexiseg prompts`: chooses the sentence that words are put into, on training photographs.
+"""
 
 from __future__ import annotations
 

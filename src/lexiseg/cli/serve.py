@@ -1,4 +1,4 @@
-"""`lexiseg serve`: a page to look with, and an API, from one process."""
+"""Starts the page and the API: `lexiseg serve`."""
 
 from __future__ import annotations
 

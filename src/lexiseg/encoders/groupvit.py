@@ -1,4 +1,6 @@
-"""GroupViT's two towers: an image tower that groups its tokens in stages, and a text tower as CLIP has (§5.1-5.3).
+"""Opens GroupViT's image and text towers.
+
+GroupViT's two towers: an image tower that groups its tokens in stages, and a text tower as CLIP has (§5.1-5.3).
 
 The modules are those of transformers' `GroupViTModel`, at any size of picture. Opens what transformers saves (a hub id
 or a folder), what `GroupVit.save` wrote, and the checkpoints that GroupViT's authors released (§5.6). Sections (§):

@@ -1,4 +1,4 @@
-"""Tells how much of a picture common words fit better than yours.
+"""Tells how much of a picture common words fit better.
 
 Words that are nowhere in a picture take all of its pixels all the same, since one of them is always the best. Whether
 another word would be better can be asked of what is embedded already: `words.background` has a published list of what

@@ -1,4 +1,4 @@
-"""Projects features of one side into the common space of pictures and texts, with an MLP of two layers."""
+"""Projects features into a common space with a two-layer MLP."""
 
 from __future__ import annotations
 

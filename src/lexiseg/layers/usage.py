@@ -1,4 +1,7 @@
-"""Measures how a grouping method uses its groups; that they collapse is its known failure."""
+"""Measures how a grouping method uses its groups.
+
+Measures how a grouping method uses its groups; that they collapse is its known failure.
+"""
 
 from __future__ import annotations
 

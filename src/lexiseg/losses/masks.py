@@ -1,4 +1,6 @@
-"""Losses of masks against the masks that they should be: dice and focal, over the pixels that are known.
+"""Computes dice and focal losses of masks.
+
+Losses of masks against the masks that they should be: dice and focal, over the pixels that are known.
 
 Letters: M masks, P pixels.
 """

@@ -1,4 +1,6 @@
-"""Compares MaskFormer's masks with the parts of a map without classes, each part with the query that fits it best.
+"""Compares MaskFormer's masks with maps without classes.
+
+Compares MaskFormer's masks with the parts of a map without classes, each part with the query that fits it best.
 
 S-Seg's mask loss (docs/papers/s_seg.md §4.3): a pair costs what its mask loses, since there is no class, and a query
 that got no part loses nothing. All images and decoder layers are compared at once, and the host waits for the device a

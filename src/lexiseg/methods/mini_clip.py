@@ -1,4 +1,6 @@
-"""Teaches an ImageNet trunk to put what it sees where the words are: the embedded CLIP.
+"""Teaches an ImageNet trunk where words are.
+
+Teaches an ImageNet trunk to put what it sees where the words are: the embedded CLIP.
 
 Not a paper's method but this project's; specs and tries are in docs/log.md. The places of all words are decided first,
 by a sentence encoder (`data.mini.meanings`), and stay. The image tower (`encoders.clip_lite`) learns to hit them at

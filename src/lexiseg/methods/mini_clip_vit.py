@@ -1,4 +1,4 @@
-"""Trains the small ViT CLIP, a small one, on its dense path.
+"""Trains a small CLIP with a ViT on its dense path.
 
 Contrastive training of both towers from scratch fails where there are few photographs: the text vectors start almost
 alike. So the places of the words are decided first, by a sentence encoder (see `data.meanings`), and stay. The image

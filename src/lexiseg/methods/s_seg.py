@@ -1,4 +1,6 @@
-"""S-Seg: a MaskFormer learns masks from clusters of features, and words from captions; nobody drew or named a mask.
+"""Segments by masks learned from clusters and captions: S-Seg.
+
+S-Seg: a MaskFormer learns masks from clusters of features, and words from captions; nobody drew or named a mask.
 
 Lai, "Exploring Simple Open-Vocabulary Semantic Segmentation", arXiv 2401.12217 (2024), and CVPR 2025.
 

@@ -1,4 +1,7 @@
-"""Names of MaskFormer's tensors in checkpoints of detectron2, and those of ZSSeg's in its authors' (zsseg.md §4.2)."""
+"""Translates the tensor names of released MaskFormers.
+
+Names of MaskFormer's tensors in checkpoints of detectron2, and those of ZSSeg's in its authors' (zsseg.md §4.2).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Holds a picture as masks with one vector each, for methods that compare masks with words.
+"""Holds a picture as masks with one vector each.
+
+Holds a picture as masks with one vector each, for methods that compare masks with words.
 
 Letters: B images, N masks, C classes, D embedding, h w grid.
 """

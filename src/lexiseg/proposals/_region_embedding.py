@@ -1,4 +1,7 @@
-"""Holds a picture as regions: where each is, and one vector of what it shows. For methods that group patches."""
+"""Holds a picture as regions with one vector each.
+
+Holds a picture as regions: where each is, and one vector of what it shows. For methods that group patches.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What recipes of zero-shot systems share: their classes, and self-training in stages."""
+"""Shares what recipes of zero-shot systems have in common.
+
+What recipes of zero-shot systems share: their classes, and self-training in stages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Trains the embedded CLIP: names and the trunk's own classes first, then masks.
+"""Trains the embedded CLIP.
+
+Trains the embedded CLIP: names and the trunk's own classes first, then masks.
 
     lexiseg train mini_clip --mini --data ROOT --set data.cache=CACHE --out runs/mini
     lexiseg train mini_clip/words --set config.text_tower=asset:mini-clip --out runs/words

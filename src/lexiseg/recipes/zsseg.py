@@ -1,4 +1,6 @@
-"""ZSSeg: MaskFormer learns the masks and the words of the seen classes; CLIP stays as it is.
+"""Trains ZSSeg's MaskFormer on the seen classes.
+
+ZSSeg: MaskFormer learns the masks and the words of the seen classes; CLIP stays as it is.
 
 RECIPE is the paper's zero-shot setting on COCO-Stuff, at its scale (zsseg.md §4.3), and has not been run here; nor have
 VOC_15_5, CROSS_DATASET, which trains with ViLD's prompts for twice as long and is tested on five other data sets, and

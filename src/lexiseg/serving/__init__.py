@@ -1,1 +1,1 @@
-"""The service: models behind HTTP, a page to look with, and a client."""
+"""Serves models over HTTP, with a page and a client."""

@@ -1,4 +1,7 @@
-"""The routes: what is asked, in which form, and what comes back; the work itself is the service's."""
+"""Routes requests to the service.
+
+The routes: what is asked, in which form, and what comes back; the work itself is the service's.
+"""
 
 from __future__ import annotations
 

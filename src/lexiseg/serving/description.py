@@ -1,4 +1,7 @@
-"""Describes the service as OpenAPI 3.1, from the schemas that requests are checked with."""
+"""Describes the service as OpenAPI 3.1.
+
+Describes the service as OpenAPI 3.1, from the schemas that requests are checked with.
+"""
 
 from __future__ import annotations
 

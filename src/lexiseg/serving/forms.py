@@ -1,4 +1,7 @@
-"""Reads requests: multipart with photographs, or JSON without; every value is checked before any work begins."""
+"""Reads and checks requests.
+
+Reads requests: multipart with photographs, or JSON without; every value is checked before any work begins.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Counts what the server does, for Prometheus. Routes are templates: raw paths would grow without bound."""
+"""Counts what the server does, for Prometheus.
+
+Counts what the server does, for Prometheus. Routes are templates: raw paths would grow without bound.
+"""
 
 from __future__ import annotations
 

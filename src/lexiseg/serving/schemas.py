@@ -1,4 +1,7 @@
-"""What requests and answers look like, for checking the first and describing both."""
+"""Defines what requests and answers look like.
+
+What requests and answers look like, for checking the first and describing both.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Answers requests with the models that it was made with: reads photographs, has them worked on, keeps embeddings.
+"""Answers requests with the models it was made with.
+
+Answers requests with the models that it was made with: reads photographs, has them worked on, keeps embeddings.
 
     request -> opened -> room for its pixels -> decoded (threads) -> worker of the model -> answer (threads)
 

@@ -1,4 +1,6 @@
-"""Cuts single classes out of photographs as training samples: a part of the class's box, and its pixels in it.
+"""Cuts single classes out of photographs as training samples.
+
+Cuts single classes out of photographs as training samples: a part of the class's box, and its pixels in it.
 
 ZSSeg learns its prompts from them (zsseg_fcn.md §7.2). Letters: H W pixels.
 """

@@ -1,4 +1,6 @@
-"""Crops masked photographs for the embedded CLIP, each beside photographs of which only the name is known.
+"""Crops masked photographs for training the embedded CLIP.
+
+Crops masked photographs for the embedded CLIP, each beside photographs of which only the name is known.
 
 A sample of S pixels has, for places of 8 pixels [s, s], s = S / 8:
 

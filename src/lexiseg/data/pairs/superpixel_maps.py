@@ -1,4 +1,7 @@
-"""Makes the superpixels of training pictures in the processes that prepare samples, and keeps them in a folder."""
+"""Makes and keeps the superpixels of training pictures.
+
+Makes the superpixels of training pictures in the processes that prepare samples, and keeps them in a folder.
+"""
 
 from __future__ import annotations
 
