@@ -62,7 +62,8 @@ def test_every_variant_can_be_loaded_from_here_downloaded_or_says_what_to_do() -
         assert weights is None or weights.kind != "file", name
         if weights is not None and weights.kind in ("by_hand", "none"):
             assert weights.how_to_get, name
-        if weights is not None and weights.kind in ("by_hand", "hub"):
+        # a checkpoint of ZSSeg is no CLIP: `fit` compares it with the method's own architecture, name by name
+        if weights is not None and weights.kind in ("by_hand", "hub") and name != "zsseg/rn101":
             assert weights.shape is not None, name  # so that nothing else is taken for them
 
 

@@ -30,7 +30,7 @@ from lexiseg import files, settings
 from lexiseg.encoders.clip import EMBEDDED, Clip
 from lexiseg.encoders.weights import find
 from lexiseg.errors import SettingError
-from lexiseg.recipes.mini_clip import MINI
+from lexiseg.recipes.mini_clip_vit import MINI
 from lexiseg.training import checkpoint, recipe
 from lexiseg.training.building import build
 from lexiseg.training.recipe import Recipe

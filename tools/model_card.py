@@ -7,7 +7,7 @@ Writes card.json with all numbers, card.md with the tables and the commands, and
 again, so the same command goes on where it was interrupted. Parts:
 
     masks-val       22 words at once, and each photograph's own words, through `lexiseg evaluate`
-    held-out        the photographs of masks-train that `data.mini.crops.kept_aside` keeps from training, alike
+    held-out        the photographs of masks-train that `data.mini.concept_crops.kept_aside` keeps from training, alike
     unseen-words    the 22 classes called by words that the model was not trained with
     photographs     tiny-imagenet val, top-1 by the class token and by the mean of the patches
     words           where words without photographs land, see card_words.py
@@ -45,7 +45,7 @@ from torch.nn import functional
 from lexiseg import files, settings
 from lexiseg.benchmarks import _benchmark
 from lexiseg.benchmarks._benchmark import Opened
-from lexiseg.data.mini.crops import kept_aside
+from lexiseg.data.mini.concept_crops import kept_aside
 from lexiseg.data.mini.sheets import read_sheets
 from lexiseg.encoders.weights import find
 from lexiseg.evaluation.evaluate import evaluate
@@ -91,7 +91,8 @@ class Card:
         """The kept part of shards of masks-train as a folder of its own, so that `lexiseg evaluate` reads it."""
         folder = self.out / f"held-out-{name}"
         if not (folder / "classes.json").is_file():
-            for shard in HELD_OUT[name]:
+            shards = [each for each in HELD_OUT[name] if (self.data / "masks-train" / f"{each}.tar").is_file()]
+            for shard in shards:
                 content = _part_of(self.data / "masks-train" / f"{shard}.tar", shard)
                 files.write_bytes(folder / f"{shard}.tar", content)
             files.write_bytes(folder / "classes.json", (self.data / "masks-train" / "classes.json").read_bytes())

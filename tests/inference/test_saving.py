@@ -31,8 +31,10 @@ def numbers(folder: Path) -> Counter[str]:
 @pytest.mark.parametrize(
     ("name", "asset"),
     [
-        ("maskclip/mini", "mini-clip"),
-        ("mini_clip/mini", "mini-clip"),
+        ("maskclip/mini", "mini-clip-lite"),
+        ("maskclip/mini-vit", "mini-clip"),
+        ("mini_clip/mini", "mini-clip-lite"),
+        ("mini_clip_vit/mini", "mini-clip"),
         ("simseg/mini", "simseg-mini"),
         ("maskclip_plus/mini", "student-mini"),
     ],

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from lexiseg import catalog
 from lexiseg.data.labelled.dense import Relabelling
-from lexiseg.data.scenes import class_names, unseen_classes
-from lexiseg.methods import groupvit, s_seg, segclip, student
+from lexiseg.data.mini.concept_images import SceneConcepts
+from lexiseg.data.scenes import Scenes, class_names, unseen_classes
+from lexiseg.methods import groupvit, mini_clip, s_seg, segclip, student
 from lexiseg.training import batches, gradient_cache, optimiser, random_state
 from lexiseg.training.building import build
 from lexiseg.training.distributed import processes
 from lexiseg.training.forward import Forward
-from lexiseg.training.recipe import Recipe, change
+from lexiseg.training.recipe import Group, Recipe, change
 
 BATCH = 6
 # parameters that stand still for a reason of the method's own
@@ -70,6 +71,12 @@ def lessons() -> dict[str, Recipe]:
             found["s_seg"],
             config=replace(s_seg.VARIANTS["tiny"].config, image_vector="projected_first", projection_norm="layer"),
             objective=replace(found["s_seg"].objective, losses_at="grid", resize="bilinear", total="mean"),  # type: ignore[type-var]
+        ),
+        "words of the embedded clip": replace(
+            found["mini_clip"],
+            objective=mini_clip.WordTraining(concepts=len(class_names())),
+            data=SceneConcepts(Scenes(count=64, size=32)),
+            groups=(Group(("segmenter.clip.vision.*", "*log_scale"), frozen=True),),
         ),
         "a student with holes": replace(taught, objective=student.Training(unseen=names), data=holes),
         "a student that teaches itself": replace(taught, objective=student.Training(self_training=0), data=holes),

@@ -167,7 +167,7 @@ def test_a_checkpoint_holds_the_vectors_without_the_clip(trained: Path) -> None:
     assert largest < 100_000 < (trained / "model" / "model.safetensors").stat().st_size
 
 
-@pytest.mark.parametrize("model", ["maskclip/mini", "mini_clip/mini"])
+@pytest.mark.parametrize("model", ["maskclip/mini-vit", "mini_clip_vit/mini"])
 def test_the_file_serves_every_model_on_the_same_clip(model: str, trained: Path, tmp_path: Path) -> None:
     learned = trained / "model" / "learned.safetensors"
     prompts = Prompts.open(learned)
@@ -176,7 +176,7 @@ def test_the_file_serves_every_model_on_the_same_clip(model: str, trained: Path,
     photo = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
     words = "cat, grass, sky"
     options: Any = {"device": "cpu", "dtype": "fp32", "text_cache": False, "long_side": 64}
-    if model == "mini_clip/mini":
+    if model == "mini_clip_vit/mini":
         options["weights"] = "asset:mini-clip"
     ours, plain = (lexiseg.load(model, prompts=each, **options) for each in (learned, "single"))
     found = ours.segment(photo, words)
@@ -192,7 +192,7 @@ def test_as_a_model_it_is_maskclip_with_its_prompts(trained: Path) -> None:
     options: Any = {"device": "cpu", "dtype": "fp32", "text_cache": False, "short_side": 64, "multiple": 8}
     theirs = lexiseg.load(trained / "model", prompts="vild14", **options)
     file = trained / "model" / "learned.safetensors"
-    ours = lexiseg.load("maskclip/mini", prompts=file, **{**options, "long_side": 2048})
+    ours = lexiseg.load("maskclip/mini-vit", prompts=file, **{**options, "long_side": 2048})
     assert (ours.segment(photo, "cat, sky").labels == theirs.segment(photo, "cat, sky").labels).all()
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.errors import SettingError
-from lexiseg.recipes.mini_clip import TOY
+from lexiseg.recipes.mini_clip_vit import TOY
 from lexiseg.training import checkpoint
 
 TOOLS = Path(__file__).parents[2] / "tools"

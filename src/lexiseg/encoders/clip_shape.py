@@ -146,6 +146,9 @@ def shape_of(vision: ImageTower, text_model: Any) -> ClipShape:
 
 def _build_ours(config: Mapping[str, Any]) -> tuple[ClipResNet | ClipLite, Any, nn.Linear]:
     """The towers that transformers does not know."""
+    text_config = CLIPTextConfig.from_dict(dict(config["text_config"]))
+    dimension = config["lite" if config["model_type"] == LITE else "resnet"]["embed_dim"]
+    projection = nn.Linear(text_config.hidden_size, dimension, bias=False)
     vision: ClipResNet | ClipLite
     if config["model_type"] == LITE:
         vision = ClipLite(ClipLiteShape(**config["lite"]))
@@ -153,8 +156,6 @@ def _build_ours(config: Mapping[str, Any]) -> tuple[ClipResNet | ClipLite, Any, 
         numbers = config["resnet"]
         layers = tuple(numbers["layers"])
         vision = ClipResNet(ResNetShape(layers, numbers["width"], numbers["image_size"], numbers["embed_dim"]))
-    text_config = CLIPTextConfig.from_dict(dict(config["text_config"]))
-    projection = nn.Linear(text_config.hidden_size, vision.embed_dim, bias=False)
     return vision, CLIPTextModel(text_config), projection
 
 

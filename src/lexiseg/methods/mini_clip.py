@@ -41,7 +41,7 @@ from lexiseg.weights import Weights
 __all__ = ["VARIANTS", "Config", "MiniClip", "Training", "load", "save", "traits"]
 
 LITE2 = ClipShape(256, 352, 384, "lite2", None, 192, 3, 32, 4093, "gelu", direct=192, inner=96)
-UNKNOWN = -1  # a label, as in `data.mini.crops`
+UNKNOWN = -1  # a label, as in `data.mini.concept_crops`
 FORGETTING, RAREST = 0.02, 1e-4  # of the running frequencies: what a batch counts for, and the least of any concept
 SURE = 0.03  # what the trunk itself gives to a class that may be there
 LARGEST_SCALE = 100.0
@@ -131,7 +131,7 @@ class Training:
 
 
 class Objective(nn.Module):
-    """Batches of `data.mini.crops` in; losses of places, photographs and of what the trunk itself says out."""
+    """Batches of `data.mini.concept_crops` in; losses of places, photographs and of what the trunk itself says out."""
 
     unsaved = ("concepts", "close", "imagenet", "opinion*")
 

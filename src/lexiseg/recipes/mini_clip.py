@@ -10,16 +10,16 @@ runs may go side by side; `tools/training/join.py` puts them together. Then `too
 that the model knows, and `tools/model_card.py` measures and shows it.
 
 WORDS_ONLY sees no mask: it is taught by names and by what the trunk itself says of photographs, and is the start for
-claims about learning without masks. Candidates are compared on the photographs of `data.mini.crops.kept_aside`, which
-no sample shows.
+claims about learning without masks. Candidates are compared on photographs that no sample shows
+(`data.mini.concept_crops.kept_aside`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from lexiseg.data.mini.concept_crops import ConceptCrops, Crops, SceneCrops
 from lexiseg.data.mini.concept_images import WordConcepts
-from lexiseg.data.mini.crops import ConceptCrops, Crops, SceneCrops
 from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
 from lexiseg.methods.mini_clip import Training, WordTraining
@@ -97,6 +97,7 @@ TOY = Recipe(
     steps=60,
     batch_size=16,
     optimiser=Optimiser(rate=2e-3),
+    groups=(Group(("segmenter.clip.text*",), frozen=True),),
     schedule=Schedule("cosine", warmup=0.1),
     clip=1.0,
     log_every=10,

@@ -224,7 +224,10 @@ class CropSource:
 
 @dataclass(frozen=True)
 class SceneCrops:
-    """Drawn scenes, whose classes are the concepts, for tests and the TOY recipe; without photographs beside them."""
+    """Drawn scenes, whose classes are the concepts, for tests and the TOY recipe.
+
+    Beside each is the scene once more, named by the class that most of it has.
+    """
 
     scenes: Scenes = field(default_factory=Scenes)
     workers: Workers = field(default_factory=Workers)
@@ -262,8 +265,8 @@ class SceneSource:
             "labels": np.where(labels < count, labels, UNKNOWN),
             "exclusive": np.ones(count, bool),
             "things": np.zeros(count, bool),
-            "sheets": np.zeros((0, 3, 1, 1), np.uint8),
-            "named": np.zeros(0, np.int64),
+            "sheets": channels_first(scene.image)[None],
+            "named": np.bincount(labels[labels < count]).argmax(keepdims=True),
         }
 
     def manifest(self) -> dict[str, Any]:

@@ -13,7 +13,16 @@ import torch
 from photographs import write_root
 
 from lexiseg.data.mini import meanings
-from lexiseg.data.mini.crops import ABSENT, PLACE, UNKNOWN, ConceptCrops, Crops, CropSource, SceneCrops, kept_aside
+from lexiseg.data.mini.concept_crops import (
+    ABSENT,
+    PLACE,
+    UNKNOWN,
+    ConceptCrops,
+    Crops,
+    CropSource,
+    SceneCrops,
+    kept_aside,
+)
 from lexiseg.data.mini.masked import IGNORE, read_masked
 from lexiseg.data.mini.meanings import prepare, read_words
 from lexiseg.data.mini.pairs import Mini, MiniPairs
