@@ -41,7 +41,7 @@ from torch.nn import functional
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_resnet import ClipResNet
-from lexiseg.encoders.clip_shape import TINY_VIT
+from lexiseg.encoders.clip_shape import TINY_VIT, ClipShape
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.weights import find
@@ -282,7 +282,10 @@ _LARGE = Inference(short_side=512, long_side=2048, multiple=16, prompts="single"
 VARIANTS: Mapping[str, Variant] = {
     "tiny": Variant(Config(4, "tiny"), None, Inference(short_side=64, prompts="single"), "random weights, for tests"),
     "vit-b16": Variant(
-        Config(), Weights("hub", "openai/clip-vit-base-patch16"), _LARGE, "for OpenAI's CLIP ViT-B/16; to be trained"
+        Config(),
+        Weights("hub", "openai/clip-vit-base-patch16", shape=ClipShape(512, 224, 768, 12, 16, 512, 12)),
+        _LARGE,
+        "for OpenAI's CLIP ViT-B/16, 599 MB; to be trained",
     ),
     "custom": Variant(Config(), None, _LARGE, "for any CLIP: weights= is a hub id, a folder or one of OpenAI's files"),
 }
