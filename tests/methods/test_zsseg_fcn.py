@@ -35,6 +35,7 @@ QUERIES = ["cat", "kitten", "sky", "grass"]
 
 def model(shape: Any = TINY_VIT, **config: Any) -> ZsSegFcn:
     torch.manual_seed(0)
+    config = {"clip_vectors": "image", **config}
     return ZsSegFcn(Clip.random(shape), Config(TINY, fixed_norms=False, clip="random", **config)).eval()
 
 
@@ -295,6 +296,7 @@ def test_presets_are_the_papers_and_the_released_codes() -> None:
     assert (released.inference.scales[0], released.inference.scales[-1], released.inference.flip) == (0.5, 1.75, True)
     assert [round(640 * each) for each in released.inference.scales] == [320, 480, 640, 800, 960, 1120]
     assert (released.inference.window, released.inference.stride) == (224, 75)
+    assert released.config.clip_vectors == "image"
     assert (released.config.upsampled, released.config.clip_scale, released.config.ensemble_weight) == (
         "features",
         100,

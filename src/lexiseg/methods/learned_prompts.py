@@ -281,15 +281,13 @@ def _untrained(clip: Clip, config: Config) -> LearnedPrompts:
 
 _LARGE = Inference(short_side=512, long_side=2048, multiple=16, prompts="single")
 
-_VIT_B16 = ClipShape(512, 224, 768, 12, 16, 512, 12)  # clip.md §1.1
-
 VARIANTS: Mapping[str, Variant] = {
     "tiny": Variant(Config(4, "tiny"), None, Inference(short_side=64, prompts="single"), "random weights, for tests"),
     "vit-b16": Variant(
         Config(),
-        Weights("hub", "openai/clip-vit-base-patch16", shape=_VIT_B16),
+        Weights("hub", "openai/clip-vit-base-patch16", shape=ClipShape(512, 224, 768, 12, 16, 512, 12)),
         _LARGE,
-        "for OpenAI's CLIP ViT-B/16; to be trained",
+        "for OpenAI's CLIP ViT-B/16, 599 MB; to be trained",
     ),
     "custom": Variant(Config(), None, _LARGE, "for any CLIP: weights= is a hub id, a folder or one of OpenAI's files"),
 }

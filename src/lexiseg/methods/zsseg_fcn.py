@@ -6,9 +6,9 @@ Xu, Zhang, Wei, Lin, Cao, Hu and Bai, "A Simple Baseline for Open-Vocabulary Sem
 Vision-Language Model", ECCV 2022, section 5.
 
 The network, an FCN, is trained on the seen classes with CLIP's text vectors as its classifier, so that it can be asked
-about any word. CLIP itself looks at small windows, as large as the pictures that it was trained on, and every pixel has
-what it says there. Both answers are averaged geometrically as in ZSSeg, pixel by pixel, the network leading for seen
-classes and CLIP for unseen ones. Windows, sizes and mirrored pictures are averaged as probabilities.
+about any word. CLIP itself looks at small windows, as large as the pictures that it was trained on, and says something
+of each patch. Both answers are averaged geometrically as in ZSSeg, pixel by pixel, the network leading for seen classes
+and CLIP for unseen ones. Windows, sizes and mirrored pictures are averaged as probabilities.
 
     trained branch   p = softmax over the classes of 100 cos(network's feature, word)
     CLIP branch      r = softmax over the classes of the scaled cos(CLIP's vector, word)
@@ -18,7 +18,7 @@ Where the paper and the authors' code disagree, `Config` and `Inference` choose 
 presets "paper" and "released" hold one column each.
 
     setting          paper (its text)         released (the code)               lexiseg (the default)
-    clip_vectors     the feature map's        of the whole window  §7.1         of the whole window
+    clip_vectors     the feature map's        of the whole window  §7.1         the feature map's
     upsampled        not said                 features, before cosines  §7.1    scores, as in training
     ensemble_weight  not said                 0.7                               0.7
     clip_scale       divided by 100 (a slip)  100                               the CLIP's own (100 in OpenAI's)
@@ -93,8 +93,8 @@ class Config:
     ensemble_weight: w, 0-1, of the leading branch: the network for seen classes, CLIP for unseen ones.
     unseen_weight: w for unseen classes, where it is another.
     trained_scale, clip_scale: cosines times this are the branches' logits; None is what the CLIP's weights learned.
-    clip_vectors: of the whole "image" that it is given (a window), for every place of it; or of all its "patches", as
-        CLIP's tower ends (maskclip.md §2.5).
+    clip_vectors: of all "patches" of what it is given, a window, as CLIP's tower ends (maskclip.md §2.5); or of the
+        whole "image", for every place of it.
     upsampled: the network's "scores", or its "features" before they are compared, to every pixel.
     allow_pickle: read weights that only come as a pickle, from a source you trust.
     """
@@ -109,7 +109,7 @@ class Config:
     unseen_weight: float | None = None
     trained_scale: float | None = 100.0
     clip_scale: float | None = None
-    clip_vectors: Literal["image", "patches"] = "image"
+    clip_vectors: Literal["patches", "image"] = "patches"
     upsampled: Literal["scores", "features"] = "scores"
     allow_pickle: bool = False
 
@@ -440,7 +440,8 @@ def _read(place: Path, config: Config) -> ZsSegFcn:
 
 _WINDOWS: dict[str, Any] = {"blend": "logits", "prompts": "a sculpture of a {}."}
 _LARGE = Inference(short_side=640, long_side=2560, window=224, stride=75, **_WINDOWS)
-_SMALL = Inference(long_side=256, window=128, stride=43, **_WINDOWS)
+# the embedded CLIP has hardly read of sculptures
+_SMALL = Inference(long_side=256, window=128, stride=43, blend="logits", prompts="single")
 
 
 def _to_be_trained(backbone: str, about: str) -> Variant:
@@ -486,8 +487,9 @@ PRESETS = presets(
     Config,
     besides=("network", "start_from", "network_statistics", "clip", "branches", "allow_pickle"),
     shared=_SHARED,
-    paper={"clip_vectors": "patches", "clip_scale": 100.0},
+    paper={"clip_scale": 100.0},
     released={
+        "clip_vectors": "image",
         "upsampled": "features",
         "clip_scale": 100.0,
         "scales": (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),

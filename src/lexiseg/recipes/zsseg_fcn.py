@@ -90,7 +90,7 @@ VOC_15_5_SELF_TRAINED = self_training(VOC_15_5)
 MINI = Recipe(
     model="zsseg_fcn/small",
     from_scratch=True,
-    objective=Training(MSRC, MSRC_UNSEEN),
+    objective=Training(MSRC, MSRC_UNSEEN, prompts="single"),
     data=MaskedData(
         "data",
         shards=("msrc",),
