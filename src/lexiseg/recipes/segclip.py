@@ -120,9 +120,9 @@ TOY = replace(
         superpixels=Superpixels(scale=20.0, sigma=0.5, min_size=16, short_side=32),
         augmentation=PairAugmentation(size=32),
     ),
-    steps=60,
-    batch_size=32,
+    steps=40,
+    batch_size=16,
     precision="fp32",
     log_every=5,
-    checkpoint_every=30,
+    checkpoint_every=20,
 )
