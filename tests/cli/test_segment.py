@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 import lexiseg
@@ -462,6 +463,22 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_of_a_result(
     command = ["segment", str(photos / "one.png"), "--words", "grass, sky", "--model", "maskclip/tiny"]
     assert main([*command, "--out", str(tmp_path / "out")]) == 130
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_words_that_are_nowhere_get_one_note_that_says_how_to_ask_for_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        Image.fromarray(skimage.data.astronaut()).resize((256, 256)).save(tmp_path / f"{name}.png")
+    command = ["segment", *(str(tmp_path / f"{name}.png") for name in "abc"), "--words", "sheep, car"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "fit nearly all of it better" in line]
+    assert len(notes) == 2
+    assert notes[0].startswith(f"note: {tmp_path / 'a.png'}: common words (sky, wall, tree ...)")
+    assert "--background auto" in notes[0]
+    assert notes[1].startswith("note: 2 more photographs: ")
+    assert main([*command, "--out", str(tmp_path / "rest"), "--background", "auto"]) == 0
+    assert "fit nearly all" not in capsys.readouterr().err
 
 
 def test_transparent_pixels_are_unlabelled_in_what_is_written(photos: Path, tmp_path: Path) -> None:

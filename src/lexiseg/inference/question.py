@@ -6,7 +6,7 @@ A question is words and options.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 
 from lexiseg.encoders.familiar import Familiar
 from lexiseg.errors import SettingError
+from lexiseg.inference import common_words
 from lexiseg.inference.decoder import Decoded
 from lexiseg.inference.labelling import Embedded, Labeller, Refine
-from lexiseg.inference.notes import notes
+from lexiseg.inference.notes import beaten, notes
 from lexiseg.segmentation import Segmentation
 from lexiseg.segmenter import Segmenter
 from lexiseg.vocabulary import Vocabulary
@@ -76,13 +77,27 @@ class Question:
 
     def answer(self, embedded: Embedded) -> Segmentation:
         """The label map with all that belongs to it. Raises as `label` does."""
+        self._check(embedded)
+        if embedded.joined:  # one view, from an iterator perhaps, which may be read twice here
+            embedded = replace(embedded, views=tuple(embedded.views))
         decoded, model = self.label(embedded), self.model
         threshold = model.own_threshold if self.threshold is None else self.threshold
         facts = {**model.settings(), "threshold": threshold}
         warnings = (*notes(self.vocabulary, model.familiar, model.segmenter.traits), *embedded.notes)
+        if self._common_words_fit_better(embedded):
+            warnings += (beaten(embedded.name),)
         return Segmentation(
             decoded.labels, decoded.scores, self.vocabulary, model.name, facts, warnings, embedded.image
         )
+
+    def _common_words_fit_better(self, embedded: Embedded) -> bool:
+        """Asked where the model says which words it knows, and nobody asked for the rest of the picture."""
+        model, vocabulary = self.model, self.vocabulary
+        threshold = model.own_threshold if self.threshold is None else self.threshold
+        if model.familiar is None or threshold or not common_words.may_be_asked(vocabulary, model.segmenter, embedded):
+            return False
+        share = common_words.fitting_better(embedded, vocabulary, model.segmenter, model.classifier, model.familiar)
+        return share >= common_words.MOST
 
     def _check(self, embedded: object) -> None:
         if not isinstance(embedded, Embedded):
