@@ -35,9 +35,12 @@ def questions(truth: np.ndarray, names: Sequence[str], draw: random.Random) -> I
         name for place, name in enumerate(names) if place not in here and auto_background([name]) == AUTO_BACKGROUND
     ]
     yield "its own", [names[place] for place in here]
-    yield "its largest and 2 absent", [names[max(here, key=areas.__getitem__)], *draw.sample(absent, 2)]
+    yield (
+        "its largest and 2 absent",
+        [names[max(here, key=areas.__getitem__)], *draw.sample(absent, min(2, len(absent)))],
+    )
     for count in ABSENT:
-        yield f"{count} absent", draw.sample(absent, count)
+        yield f"{count} absent", draw.sample(absent, min(count, len(absent)))
 
 
 def measure(model: Predictor, data: Path, limit: int | None) -> dict[str, list[float]]:
