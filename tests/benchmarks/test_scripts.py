@@ -15,7 +15,15 @@ import torch
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = [path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem != "script"]
-SLOW = {"decoder", "memory", "refine", "scaling", "segment"}  # start processes, which import everything again
+SLOW = {
+    "decoder",
+    "memory",
+    "refine",
+    "scaling",
+    "segment",
+    "serving",
+    "serving_faults",
+}  # start processes, which import everything again
 Run = Callable[..., list[dict[str, Any]]]
 
 

@@ -62,6 +62,15 @@ def test_a_student_is_taught(cat: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert lexiseg.load(tmp_path / "run" / "model").segment(cat, "cat, wall").labels.shape == (60, 90)
 
 
+def test_a_space_shows_the_overlay_and_the_notes() -> None:
+    space = load("examples/gradio_space")
+    with Image.open(photograph("chelsea.png")) as image:
+        small = np.asarray(image.convert("RGB").resize((90, 60)))
+    overlay, notes = space.label(lexiseg.load("maskclip/mini"), small, "cat, saucer")
+    assert overlay.size[0] >= 90
+    assert "'saucer'" in notes
+
+
 def test_every_script_is_short_says_what_it_does_and_is_listed() -> None:
     listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     for name in SCRIPTS:

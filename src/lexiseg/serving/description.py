@@ -112,6 +112,17 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
     return {"required": True, "content": _ref(model)}
 
 
+# a COCO data set is JSON too
+_LABELLED = {
+    "application/json": {
+        "schema": {
+            "anyOf": [
+                {"$ref": f"{WHERE}Segmented"},
+                {"type": "object", "required": ["images", "annotations", "categories"]},
+            ]
+        }
+    }
+}
 _ABOUT = "Open-vocabulary semantic segmentation: name what you look for, and every pixel is labelled with your words."
 _LINKS = {
     name: {"operationId": name, "requestBody": {"id": "$response.body#/id", "words": "road, sky", **more}}
@@ -121,7 +132,7 @@ _ROUTES |= {
     "segment": {
         "operationId": "segment",
         "requestBody": _form(image={"type": "array", "items": IMAGE, "minItems": 1}, **FIELDS),
-        "responses": _answer({**FILES, **_ref(schemas.Segmented)})
+        "responses": _answer({**FILES, **_LABELLED})
         | _problems(*BODY, "unknown-model", "image", "too-many-pixels", "words", "setting", *WORK),
     },
     "embed": {
@@ -133,8 +144,7 @@ _ROUTES |= {
     "classify": {
         "operationId": "classify",
         "requestBody": _body(schemas.Classify),
-        "responses": _answer({**FILES, **_ref(schemas.Segmented)})
-        | _problems(*BODY, "unknown-embedding", "words", "setting", *WORK),
+        "responses": _answer({**FILES, **_LABELLED}) | _problems(*BODY, "unknown-embedding", "words", "setting", *WORK),
     },
     "scores": {
         "operationId": "scores",
