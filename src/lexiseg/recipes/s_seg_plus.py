@@ -28,6 +28,7 @@ from lexiseg.data.labelled.dense import DenseAugmentation
 from lexiseg.data.labelled.descriptions import PhotographData
 from lexiseg.data.mini.descriptions import MaskedData
 from lexiseg.data.opening import Workers
+from lexiseg.data.scenes import class_names
 from lexiseg.methods.student import VARIANTS, Config, Training
 from lexiseg.networks.student_network import StudentShape
 from lexiseg.recipes import maskclip_plus
@@ -68,12 +69,14 @@ def layerwise(decay: float, layers: int, *, model: str = "segmenter.network.back
     return (embeddings, *blocks)
 
 
+_CROPS = DenseAugmentation(crop=(128, 128), scale=(256, 256), ratio=(0.75, 1.5), most_of_one=1.0)
+
 RECIPE = replace(
     maskclip_plus.RECIPE,
     teacher="s_seg/small",
     config=Config(),
     objective=Training(),
-    data=PhotographData(("photographs",), maskclip_plus.RECIPE.data.augmentation, workers=Workers(1)),
+    data=PhotographData(("photographs",), _CROPS, workers=Workers(1)),
 )
 
 # --- the paper's
@@ -115,7 +118,7 @@ COCO_12M, COCO_15M, COCO_26M = (_plus("coco_object", pairs, steps=80_000) for pa
 
 # --- small ones
 
-_PHOTOGRAPHS = MaskedData("data", shards=("msrc",), label_free=True, augmentation=maskclip_plus.MINI.data.augmentation)
+_PHOTOGRAPHS = MaskedData("data", shards=("msrc",), label_free=True, augmentation=_CROPS)
 
 MINI = (
     Labelling(name="labels", teacher="runs/s_seg/model", data=_PHOTOGRAPHS),
@@ -130,7 +133,7 @@ MINI = (
 
 TOY = replace(
     maskclip_plus.TOY,
-    config=replace(maskclip_plus.TOY.config, student=StudentShape("upernet", "tiny", output_stride=32)),
+    config=Config(StudentShape("upernet", "tiny", output_stride=32), words=class_names()),
     teacher="s_seg/tiny",
     batch_size=6,
     steps=30,
