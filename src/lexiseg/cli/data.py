@@ -1,6 +1,6 @@
 """Checks, packs and prepares data: `lexiseg data`.
 
-It checks the data of benchmarks, packs captions as shards and prepares the miniature set.
+It checks the data of benchmarks, packs captions as shards, stores pseudo-masks and prepares the miniature set.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def register(app: typer.Typer) -> None:
         "lexiseg data pack captions.tsv shards/ --images photos/ --shard-size 5000",
     )
     group.command("pack", epilog=epilog)(pack)
+    epilog = common.examples(
+        "lexiseg data masks shards/ masks/ --set features=facebook/dino-vits8",
+        "lexiseg data masks photos/ masks/ --proposer spectral",
+    )
+    group.command("masks", epilog=epilog)(masks)
     epilog = common.examples(
         "lexiseg data prepare mini",
         "lexiseg data prepare mini --root data --from downloads/",
@@ -117,6 +122,50 @@ def pack(
         return
     skipped = sum(manifest["skipped"].values())
     typer.echo(f"{manifest['samples']:,} pairs in {len(manifest['shards'])} shards in {out}, {skipped:,} skipped")
+
+
+def masks(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Shards, pictures with captions beside them, or a list.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the masks.")],
+    proposer: Annotated[str, typer.Option("--proposer", help="kmeans or spectral.")] = "kmeans",
+    set_: common.Settings = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder that the names in SOURCE are relative to.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures at a time.")] = 32,
+    device: common.Device = "auto",
+    json: common.Json = False,
+) -> None:
+    """Store the pseudo-masks of image-text pairs, which S-Seg learns from; goes on where it was interrupted."""
+    from lexiseg import catalog, settings
+    from lexiseg.data.pairs.readers import open_pairs
+    from lexiseg.errors import UnknownName
+    from lexiseg.inference import devices
+    from lexiseg.proposals._storing import store
+
+    if proposer not in ("kmeans", "spectral"):
+        raise UnknownName("proposer of parts", proposer, ["kmeans", "spectral"])
+    module, on = catalog.get("proposals", proposer), devices.device(device)
+    config = settings.change(module.Config(), settings.parse(set_ or ()))
+    made = module.load(config)
+    facts = {"proposer": proposer, "settings": settings.to_json(config)}
+    pairs = open_pairs(source, images=images)
+    with bar("storing masks") as progress:
+        counts = store(
+            made.to(on) if hasattr(made, "to") else made,
+            pairs,
+            out,
+            facts=facts,
+            batch_size=batch_size,
+            device=on,
+            progress=progress,
+        )
+    if json:
+        common.print_json(counts)
+        return
+    typer.echo(f"{counts['made']:,} masks made in {out}, {counts['skipped']:,} pictures skipped")
 
 
 def prepare(

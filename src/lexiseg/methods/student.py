@@ -296,7 +296,7 @@ class Seedling(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
 def _text_tower(teacher: Teacher, vocabulary: Vocabulary, vectors: Tensor) -> ClipText | None:
     """The teacher's CLIP, without its image tower, if the teacher's text vectors are plainly that CLIP's."""
     for clip in teacher.segmenter.children() if isinstance(teacher.segmenter, nn.Module) else ():
-        if isinstance(clip, Clip):
+        if isinstance(clip, Clip) and isinstance(clip.text_projection, nn.Linear):  # and not another tower of words
             own = clip.embed_words(vocabulary.queries, teacher.prompts)
             if own.shape == vectors.shape and torch.allclose(own, vectors.float(), atol=1e-4):
                 return ClipText.of(clip)
@@ -388,7 +388,10 @@ def _paper(network: Literal["deeplabv2", "deeplabv3plus", "pspnet"], backbone: s
     return Variant(Config(StudentShape(network, backbone)), weights, _LARGE, f"{about}; to be trained")
 
 
-SYSTEMS = ("maskclip_plus",)  # systems that are recipes of this method: `maskclip_plus/mini` is `student/mini`
+MAE = "facebook/vit-mae-base"
+
+# systems that are recipes of this method: `maskclip_plus/mini` is `student/mini`
+SYSTEMS = ("maskclip_plus", "s_seg_plus")
 
 VARIANTS: Mapping[str, Variant] = {
     "mini": Variant(
@@ -399,6 +402,14 @@ VARIANTS: Mapping[str, Variant] = {
     "deeplabv2-r101": _paper("deeplabv2", "rn101", "DeepLabV2 on ResNet-101"),
     "deeplabv3plus-r101": _paper("deeplabv3plus", "rn101", "DeepLabV3+ on ResNet-101"),
     "pspnet-r50": _paper("pspnet", "rn50", "PSPNet on ResNet-50"),
+    "upernet-mae-b16": Variant(
+        Config(StudentShape("upernet", f"transformers:{MAE}"), start_from="usual"),
+        Weights(
+            "none", "UperNet on MAE's ViT-B/16", "S-Seg's authors released nothing, so train it (recipes s_seg_plus)"
+        ),
+        _LARGE,
+        "UperNet on MAE's ViT-B/16: S-Seg+'s; to be trained",
+    ),
     "tiny": Variant(
         Config(StudentShape("mini", "tiny"), text_tower="random"), None, _TINY, "random weights, for tests"
     ),

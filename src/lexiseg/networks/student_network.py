@@ -25,16 +25,18 @@ from lexiseg.networks.backbones import (
 from lexiseg.networks.dilated_resnet import RESNETS, DilatedResNet, DilatedResNetShape
 from lexiseg.networks.heads import DeepLabV2Head, DeepLabV3PlusHead, FcnHead, FpnHead, Head, PspHead, PyramidHead
 from lexiseg.networks.mini_trunk import MINIS, MiniTrunk
+from lexiseg.networks.upernet import VITS, UperHead, VitPyramid
 from lexiseg.weights import AnyWeights, Weights
 
 __all__ = ["StudentNetwork", "StudentShape"]
 
-HEADS: Mapping[str, type[Head]] = {
+HEADS: Mapping[str, type[Head | UperHead]] = {
     "deeplabv2": DeepLabV2Head,
     "deeplabv3plus": DeepLabV3PlusHead,
     "pspnet": PspHead,
     "fcn": FcnHead,
     "fpn": FpnHead,
+    "upernet": UperHead,
     "mini": PyramidHead,
     "transformers": PyramidHead,
 }
@@ -47,7 +49,8 @@ class StudentShape:
         "clip" is a CLIP tower with its own projection, read out at every place as MaskCLIP does, so that it starts
         where such a teacher stands.
     backbone: "rn50", "rn101" or, for tests, "tiny"; under the same heads also "clip:SOURCE" and "transformers:SOURCE".
-        "mini" or "tiny" for the network "mini". For the networks "transformers" and "clip" the SOURCE itself, as
+        Under "upernet" a plain ViT of the latter, such as MAE's, gets a pyramid of four maps. "mini" or "tiny" for the
+        network "mini". For the networks "transformers" and "clip" the SOURCE itself, as
         `Weights.of` reads it; the former takes "clip:SOURCE" too.
     stem: of "rn50", "rn101" and "tiny". "v1c" is the paper's, three 3x3 convolutions; "v1", one of 7x7, is what
         ImageNet's weights on the hub have.
@@ -56,6 +59,9 @@ class StudentShape:
     """
 
     network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "fpn", "mini", "transformers", "clip"] = "deeplabv2"
+    network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "upernet", "mini", "transformers", "clip"] = (
+        "deeplabv2"
+    )
     backbone: str = "rn101"
     stem: Literal["v1", "v1c"] = "v1c"
     output_stride: Literal[8, 16, 32] = 8
@@ -67,6 +73,8 @@ class StudentNetwork(nn.Module):
     Weights are random; `load_pretrained` fills the backbone. stride: pixels per cell. The features of DeepLab, PSPNet
     and FCN end with a ReLU, so none of them is negative; those of "fpn", "mini", "transformers" and "clip" end with a
     linear map. PSPNet and DeepLabV3+ train on two images or more at a time, since they normalise averages of images.
+    and FCN end with a ReLU, so none of them is negative; the others end with a linear map. PSPNet, DeepLabV3+ and
+    UperNet train on two images or more at a time, since they normalise averages of whole images.
 
     source_config: what config.json says about the backbone's SOURCE, if known; else it is read from there.
     Raises `SettingError` for parts that do not go together, `WeightsError` for a SOURCE that cannot be read.
@@ -150,6 +158,8 @@ def _backbone(shape: StudentShape, config: Mapping[str, Any] | None) -> Any:
         return ClipBackbone(config, read_out=network == "clip", output_stride=stride)
     if network == "transformers" or source.layout == "transformers":
         config = transformers_config(source) if config is None else config
+        if network == "upernet" and config.get("model_type") in VITS:
+            return VitPyramid(config)
         return TransformersBackbone(config, finest=stride, reads=HEADS[network].reads)
     if name not in RESNETS:
         raise UnknownName("backbone", name, [*RESNETS, "clip:SOURCE", "transformers:SOURCE"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lexiseg.evaluation.protocols import Study, row
-from lexiseg.evaluation.published._pipelines import MMSEG
+from lexiseg.evaluation.published._pipelines import GROUPVIT, MMSEG
 
 __all__ = ["STUDIES"]
 
@@ -25,4 +25,12 @@ _MASKCLIP_PLUS = Study(
     },
 )
 
-STUDIES = (_MASKCLIP_PLUS,)
+_S_SEG_PLUS = Study(
+    name="s_seg_plus",
+    source="S-Seg evaluates both models alike and names GroupViT's pipeline (s_seg.md §4.6); no code was released",
+    variants=("upernet-mae-b16",),
+    settings=GROUPVIT,
+    rows={"voc21": row("groupvit"), "context60": row("groupvit"), "coco_object": row()},
+)
+
+STUDIES = (_MASKCLIP_PLUS, _S_SEG_PLUS)
