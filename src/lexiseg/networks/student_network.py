@@ -58,10 +58,9 @@ class StudentShape:
         dilates nothing, of the finest map that is read.
     """
 
-    network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "fpn", "mini", "transformers", "clip"] = "deeplabv2"
-    network: Literal["deeplabv2", "deeplabv3plus", "pspnet", "fcn", "upernet", "mini", "transformers", "clip"] = (
-        "deeplabv2"
-    )
+    network: Literal[
+        "deeplabv2", "deeplabv3plus", "pspnet", "fcn", "fpn", "upernet", "mini", "transformers", "clip"
+    ] = "deeplabv2"
     backbone: str = "rn101"
     stem: Literal["v1", "v1c"] = "v1c"
     output_stride: Literal[8, 16, 32] = 8
