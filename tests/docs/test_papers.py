@@ -41,6 +41,7 @@ def test_the_pages_have_the_sections_of_their_systems() -> None:
         "groupvit": "5.1",
         "maskclip": "2.1",
         "maskclip_plus": "3.1",
+        "s_seg": "4.1",
         "segclip": "3.1",
         "simseg": "2.1",
         "zsseg": "4.1",

@@ -150,7 +150,8 @@ def recolour(images: Tensor) -> Tensor:
     pairs = zip(CLIP_MEAN, CLIP_STD, MEAN, STD, strict=True)
     numbers = [(std / own, (mean - centre) / own) for mean, std, centre, own in pairs]
     weight, bias = torch.tensor(numbers, dtype=images.dtype, device=images.device).T[:, :, None, None]
-    return images * weight + bias
+    recoloured: Tensor = images * weight + bias
+    return recoloured
 
 
 def _stretched(x: Tensor, other: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -156,7 +157,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else functional.relu6(self.expand(x))
         y = functional.relu6(_convolve(self.depthwise, y))
-        y = self.project(y)
+        y = cast(Tensor, self.project(y))
         return x + y if self.residual else y
 
 

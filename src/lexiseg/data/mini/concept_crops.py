@@ -219,7 +219,7 @@ class CropSource:
         pixels = (pixels - 127.5) * contrast + 127.5 + shift.astype(np.float32)
         if random.random() < crops.noisy:
             pixels = pixels + random.uniform(2, crops.noise) * random.standard_normal(pixels.shape, np.float32)
-        return pixels.round().clip(0, 255).astype(np.uint8)
+        return np.asarray(pixels.round().clip(0, 255), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ class SceneSource:
             "exclusive": np.ones(count, bool),
             "things": np.zeros(count, bool),
             "sheets": channels_first(scene.image)[None],
-            "named": np.bincount(labels[labels < count]).argmax(keepdims=True),
+            "named": np.array([np.bincount(labels[labels < count]).argmax()]),
         }
 
     def manifest(self) -> dict[str, Any]:
