@@ -184,6 +184,11 @@ class ServiceError(LexisegError):
 
     kind: of the problem ("queue-full", "token" ...), or "unreachable"; status: of HTTP, or 0.
     request_id: to find the request in the server's log by.
+
+    >>> import lexiseg
+    >>> error = lexiseg.ServiceError("the queue is full", kind="queue-full", status=503)
+    >>> error.kind, error.status
+    ('queue-full', 503)
     """
 
     def __init__(self, detail: str, *, kind: str = "", status: int = 0, request_id: str = "") -> None:

@@ -394,7 +394,7 @@ def test_log_lines_are_json_without_words_names_or_addresses(server: Running, ca
             "/v1/segment?secret=1", files=files, data={"words": "red, blue"}, headers={"X-Request-Id": "a.1"}
         )
         access_log.removeHandler(caplog.handler)
-    (said,) = (record.getMessage() for record in caplog.records if record.name == access_log.name)
+    (said,) = {record.getMessage() for record in caplog.records if record.name == access_log.name}
     line = json.loads(said)
     assert line["id"] == "a.1"
     assert (line["route"], line["status"], line["pixels"], line["classes"]) == ("/v1/segment", 200, 48 * 64, 2)

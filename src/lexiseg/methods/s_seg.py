@@ -15,7 +15,7 @@ words, and a pixel has the mean of what its masks show.
     segment     S_c(x) = sum over q of P(c | feature q) σ(mask q(x)); the label is the largest
 
 **Unofficial.** The authors released no code and no weights, and their paper leaves some twenty things open. Each is a
-setting of `Config`, `Training` or the recipe's data, with "[?]" in its description; docs/papers/s_seg.md §4 (to which §
+setting of `Config`, `Training` or the recipe's data, with "[?]" in its description; docs/papers/s_seg.md (to which §
 refers) lists them with the reasons for the defaults. No score of ours is the authors'.
 
 S-Seg+ is a student of it: a recipe of the method `student` (recipes/s_seg_plus.py).

@@ -66,6 +66,11 @@ def serve(
 
     Raises `MissingDependency` without the extra `serve`, `SettingError` for a host beyond this machine without a token,
     and what loading the models raises.
+
+    >>> import lexiseg
+    >>> lexiseg.serve("maskclip/mini", host="0.0.0.0")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lexiseg.errors.SettingError: host '0.0.0.0' is reached from other machines, and no token is set; ...
     """
     _check_installed()
     token = os.environ.get(TOKEN) or None if token is None else token
