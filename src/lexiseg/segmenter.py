@@ -52,7 +52,9 @@ class Traits:
     whole_image: `classify` must see all cells of an image at once, since they influence each other.
     background: "own" where `classify` adds a background channel by a rule of the method's own.
     reads_seen: `embed_text` reads `Vocabulary.seen`.
-    regions: the embedding has masks without words.
+    regions: the embedding has masks without words, and offers them as `proposals`, a `Proposals` of `proposals/`.
+    accepts_masks: `embed_image(images, proposals=None)` takes masks from outside in place of the method's own: any
+        `Proposals` of the same images.
     classify_settings: fields of the Config that `embed_text` and `classify` alone read, at every call: a sweep over
         them embeds each photograph once.
     """
@@ -61,6 +63,7 @@ class Traits:
     background: Literal["none", "own"] = "none"
     reads_seen: bool = False
     regions: bool = False
+    accepts_masks: bool = False
     classify_settings: tuple[str, ...] = ()
 
 
@@ -121,6 +124,8 @@ class Segmenter(Protocol[Seen, Asked]):
 
         Each network of a method normalises the bytes with its own statistics, and computes in the dtype of its own
         weights (`layers.pixels.normalise` and `dtype_of`): to get another precision, cast the weights.
+
+        A method with the trait `accepts_masks` has a second argument, `proposals: Proposals | None = None`.
         """
         ...
 

@@ -43,10 +43,12 @@ class Embedded:
     joined: there is one view, of the whole picture, whose logits may go straight to the photograph's size.
     pixels: uint8 [3, *resized] for a refiner, else None.
     image: RGB [*size, 3], for results to draw on; None unless it was to be kept.
-    valid: which pixels of the photograph are there [*size]; None where all are. The others stay unlabelled.
+    valid: which pixels of the photograph are there, and in a mask where masks were given [*size]; None where all are.
+        The others stay unlabelled.
     notes: a sentence each on what had to be decided to read it.
     model, fingerprint: which model has looked at it, by its name and by its `fingerprint`; empty where the context
         tells it.
+    masks: a hash of the masks that were given; empty where there were none.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Embedded:
     notes: tuple[str, ...] = ()
     model: str = ""
     fingerprint: str = ""
+    masks: str = ""
 
 
 @dataclass(frozen=True, eq=False)

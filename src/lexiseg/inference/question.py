@@ -75,7 +75,7 @@ class Question:
         """The label map with all that belongs to it. Raises as `label` does."""
         decoded, model = self.label(embedded), self.model
         threshold = model.own_threshold if self.threshold is None else self.threshold
-        facts = {**model.settings(), "threshold": threshold}
+        facts = {**model.settings(), "threshold": threshold} | ({"masks": embedded.masks} if embedded.masks else {})
         warnings = (*notes(self.vocabulary, model.familiar, model.segmenter.traits), *embedded.notes)
         return Segmentation(
             decoded.labels, decoded.scores, self.vocabulary, model.name, facts, warnings, embedded.image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -17,17 +17,20 @@ from torch import Tensor
 
 from lexiseg.data.finding import find
 from lexiseg.data.photographs import ImageSource, Photograph
-from lexiseg.errors import ImageError
+from lexiseg.errors import DataError, ImageError
 from lexiseg.inference import preprocess
+from lexiseg.inference.given_masks import GivenMasks, Masks, given
 from lexiseg.segmenter import Inference
 
-__all__ = ["Picture", "Pictures", "pictures", "read", "read_ahead"]
+__all__ = ["Picture", "Pictures", "Unreadable", "pictures", "read", "read_ahead"]
 
 Pictures = ImageSource | Iterable[ImageSource]  # one photograph, a folder of them, or several
+Unreadable = ImageError | DataError  # of a photograph, or of the masks that are stored for it
 
 BLACK = "every pixel is black, so its labels mean nothing"
 ONE_COLOUR = "every pixel has the same colour, so its labels mean nothing"
 NEARLY_BLACK = "it is nearly black, so its labels mean little"
+NO_MASK = "the masks that were given have no pixel of it, so it is unlabelled"
 DARK = 16  # levels of 255: the brightest pixel of a picture that is nearly black is below
 DRAFT = 2  # a JPEG is decoded at no less than this many times the size the network sees
 
@@ -39,8 +42,9 @@ class Picture:
     size: (height, width) of the photograph.
     pixels: uint8 [3, h, w].
     image: the photograph itself, RGB [H, W, 3], where it was to be kept.
-    valid: which of its pixels are there [H, W]; None where all are.
+    valid: which of its pixels are there, and in a mask where masks were given [H, W]; None where all are.
     notes: a sentence each on what had to be decided to read it, and on pictures that show nothing.
+    masks: those that were given.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Picture:
     image: npt.NDArray[np.uint8] | None
     valid: npt.NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    masks: GivenMasks | None = None
 
     @property
     def resized(self) -> tuple[int, int]:
@@ -70,16 +75,24 @@ def pictures(given: Pictures) -> Iterable[ImageSource]:
     return cast(Iterable[ImageSource], given)
 
 
-def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Picture:
-    """Raises `ImageError`. An image that is not kept need not be decoded at its full size."""
+def read(image: ImageSource, inference: Inference, *, keep_image: bool, masks: Masks | None = None) -> Picture:
+    """Raises `ImageError`, and `SettingError` for masks that do not fit.
+
+    An image that is not kept need not be decoded at its full size.
+    """
     photo = Photograph.open(image)
     resized = preprocess.target_size(*photo.size, inference)
     # a reduced JPEG is smoothed as it is decoded, which is not what a protocol without antialiasing saw
     reduce = inference.antialias and not keep_image
     content = photo.content((DRAFT * resized[0], DRAFT * resized[1]) if reduce else None)
     pixels = preprocess.resize(content.rgb, resized, inference)
-    notes = tuple(f"{photo.name}: {note}" for note in (*content.notes, *_nothing_to_see(pixels)))
-    return Picture(photo.name, photo.size, pixels, content.rgb if keep_image else None, content.valid, notes)
+    own = None if masks is None else given(masks, photo.name, photo.size, resized)
+    valid, told = content.valid, (*content.notes, *_nothing_to_see(pixels))
+    if own is not None:
+        valid = own.inside if valid is None else valid & own.inside
+        told += () if valid.any() else (NO_MASK,)
+    notes = tuple(f"{photo.name}: {note}" for note in told)
+    return Picture(photo.name, photo.size, pixels, content.rgb if keep_image else None, valid, notes, own)
 
 
 def _nothing_to_see(pixels: Tensor) -> tuple[str, ...]:
@@ -91,14 +104,22 @@ def _nothing_to_see(pixels: Tensor) -> tuple[str, ...]:
 
 
 def read_ahead(
-    images: Iterable[ImageSource], inference: Inference, *, ahead: int, keep_image: bool
-) -> Iterator[tuple[ImageSource, Picture | ImageError]]:
-    """Images in order, each with what became of it; `ahead` more are read while the caller works on one."""
+    images: Iterable[ImageSource],
+    inference: Inference,
+    *,
+    ahead: int,
+    keep_image: bool,
+    masks: Callable[[ImageSource], Masks] | None = None,
+) -> Iterator[tuple[ImageSource, Picture | Unreadable]]:
+    """Images in order, each with what became of it; `ahead` more are read while the caller works on one.
 
-    def attempt(image: ImageSource) -> Picture | ImageError:
+    masks: those of an image; may raise `DataError`.
+    """
+
+    def attempt(image: ImageSource) -> Picture | Unreadable:
         try:
-            return read(image, inference, keep_image=keep_image)
-        except ImageError as error:
+            return read(image, inference, keep_image=keep_image, masks=None if masks is None else masks(image))
+        except (ImageError, DataError) as error:
             return error
 
     remaining = iter(images)
@@ -107,7 +128,7 @@ def read_ahead(
         yield from ((image, attempt(image)) for image in first)
         return
     remaining = itertools.chain(first, remaining)
-    waiting: deque[tuple[ImageSource, Future[Picture | ImageError]]] = deque()
+    waiting: deque[tuple[ImageSource, Future[Picture | Unreadable]]] = deque()
     with ThreadPoolExecutor(1, "lexiseg-read") as pool:
         try:
             while True:
