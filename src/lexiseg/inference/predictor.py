@@ -285,9 +285,7 @@ class Predictor:
 
     def _check_takes(self, masks: object) -> None:
         if masks is not None and not self.segmenter.traits.accepts_masks:
-            raise SettingError(
-                f"{self.name} does not take masks; give a model that does, or leave them out"
-            )
+            raise SettingError(f"{self.name} does not take masks; give a model that does, or leave them out")
 
     def _segment(
         self,
