@@ -75,7 +75,8 @@ class Contours:
     def _of_picture(self, rgb: NDArray[np.uint8]) -> Proposals:
         config = self.config
         gradient = Gradient.of(rgb, config.sigmas)
-        labels = watershed(gradient.strength).astype(np.int64) - 1
+        basins = watershed(gradient.strength).astype(np.int64)
+        labels = basins - basins.min()  # a picture of one colour has a basin 0
         found = hierarchy(labels, borders(labels, gradient), config.min_size)
         nodes = (found.mask(node) for node in chosen(found, config.thresholds))
         masks = list(distinct(nodes, config.most, config.overlap))

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -38,7 +37,7 @@ from lexiseg.proposals._merging import Floats, Hierarchy, Ints, check_numbers, d
 from lexiseg.proposals._proposals import Proposals
 from lexiseg.proposals._scaling import scaled_down
 
-__all__ = ["QUALITY", "COLOUR_SPACES", "Config", "Regions", "SelectiveSearch", "group", "load", "similarity"]
+__all__ = ["COLOUR_SPACES", "QUALITY", "Config", "Regions", "SelectiveSearch", "group", "load", "similarity"]
 
 COLOUR_BINS, TEXTURE_BINS, DIRECTIONS = 25, 10, 8
 LETTERS = "ctsf"  # colour, texture, size, fill
