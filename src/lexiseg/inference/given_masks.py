@@ -59,8 +59,8 @@ def given(masks: Masks, name: str, size: Size, resized: Size) -> GivenMasks:
     array = _array(masks, name)
     if array.shape[-2:] != size:
         raise SettingError(
-            f"the masks of {name} are {array.shape[-2]} x {array.shape[-1]} and the photograph is {size[0]} x {size[1]} "
-            "(height x width); give masks of its size"
+            f"the masks of {name} are {array.shape[-2]} x {array.shape[-1]} and the photograph is {size[0]} x "
+            f"{size[1]} (height x width); give masks of its size"
         )
     if array.ndim == 2 and array.dtype != bool:
         inside = _inside(array)

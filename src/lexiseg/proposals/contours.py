@@ -36,6 +36,8 @@ from lexiseg.proposals._scaling import scaled_down
 __all__ = ["Borders", "Config", "Contours", "Gradient", "borders", "chosen", "heights", "hierarchy", "load"]
 
 FIRST = 1e6  # more than any strength of a border
+ALL, BUT_LAST, BUT_FIRST = slice(None), slice(-1), slice(1, None)
+BESIDE = (((ALL, BUT_LAST), (ALL, BUT_FIRST)), ((BUT_LAST, ALL), (BUT_FIRST, ALL)))  # pixels and the next: x, then y
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def borders(labels: NDArray[np.int64], gradient: Gradient) -> Borders:
     pairs, count = neighbours(labels), int(labels.max()) + 1
     strength, pixels = gradient.strength, np.arange(labels.size).reshape(labels.shape)
     codes, steps, at = [], [], []
-    for axis, (one, other) in enumerate(((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:]))):
+    for axis, (one, other) in enumerate(BESIDE):
         apart = labels[one] != labels[other]
         before, after = labels[one][apart], labels[other][apart]
         codes.append(np.minimum(before, after) * count + np.maximum(before, after))
@@ -151,7 +153,8 @@ def borders(labels: NDArray[np.int64], gradient: Gradient) -> Borders:
     across = x * x * xx + 2 * x * y * xy + y * y * yy
     mixed = straight[place] * across + (1 - straight[place]) * (xx + yy)
     values = np.sqrt(np.maximum(mixed, 0)).mean(axis=0)
-    return Borders(pairs, np.bincount(place, values, minlength=len(pairs)), lengths)
+    totals = np.bincount(place, values, minlength=len(pairs)).astype(float)  # whole numbers where there is no pair
+    return Borders(pairs, totals, lengths)
 
 
 def hierarchy(labels: NDArray[np.int64], between: Borders, min_size: int = 1) -> Hierarchy:
@@ -179,7 +182,8 @@ def hierarchy(labels: NDArray[np.int64], between: Borders, min_size: int = 1) ->
             (one, few), (other, more) = (around[each].pop(old, (0.0, 0)) for old in pair)
             around[new][each] = around[each][new] = (one + other, few + more)
             means.append((one + other) / (few + more))
-        return FIRST * (np.minimum(sizes[new], sizes[others]) < min_size) - np.array(means)
+        small = np.minimum(sizes[new], sizes[others]) < min_size
+        return np.asarray(FIRST * small - np.array(means), float)
 
     small = np.minimum(sizes[pairs[:, 0]], sizes[pairs[:, 1]]) < min_size
     return merge(labels, pairs, FIRST * small - between.totals / between.lengths, pull)

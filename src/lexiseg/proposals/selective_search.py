@@ -222,7 +222,7 @@ def _histograms(maps: Floats, labels: NDArray[np.int64], bins: int) -> Floats:
         cell = np.minimum((each.ravel() * bins).astype(np.int64), bins - 1)
         found.append(np.bincount(regions * bins + cell, minlength=count * bins).reshape(count, bins))
     histograms = np.concatenate(found, axis=1).astype(float)
-    return histograms / histograms.sum(axis=1, keepdims=True)
+    return np.asarray(histograms / histograms.sum(axis=1, keepdims=True))
 
 
 def _boxes(labels: NDArray[np.int64]) -> Ints:
@@ -238,13 +238,13 @@ def _boxes(labels: NDArray[np.int64]) -> Ints:
 
 
 def _intensity(rgb: Floats) -> Floats:
-    return rgb.mean(axis=2, keepdims=True)
+    return np.asarray(rgb.mean(axis=2, keepdims=True))
 
 
 def _normalised(rgb: Floats) -> Floats:
     """Each channel as a share of all three; black is grey."""
     total = rgb.sum(axis=2, keepdims=True)
-    return np.where(total > 0, rgb / np.where(total > 0, total, 1), 1 / 3)
+    return np.asarray(np.where(total > 0, rgb / np.where(total > 0, total, 1), 1 / 3))
 
 
 def _lab(rgb: Floats) -> Floats:
@@ -259,7 +259,7 @@ def _opponent(rgb: Floats) -> Floats:
     both = np.stack([(red - green) / np.sqrt(2), (red + green - 2 * blue) / np.sqrt(6)], axis=2)
     ratios = np.where(grey[..., None] > 0, both / np.where(grey > 0, grey, 1)[..., None], 0)
     lowest, highest = (-np.sqrt(1.5), -np.sqrt(2)), (np.sqrt(1.5), np.sqrt(0.5))
-    return np.clip((ratios - lowest) / np.subtract(highest, lowest), 0, 1)
+    return np.asarray(np.clip((ratios - lowest) / np.subtract(highest, lowest), 0, 1))
 
 
 # RGB of 0 to 1 [H, W, 3] -> channels of 0 to 1 [H, W, C]: the paper's Table 1
