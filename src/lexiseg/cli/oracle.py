@@ -22,7 +22,11 @@ def register(app: typer.Typer) -> None:
 
 def oracle(
     masks: Annotated[
-        str, typer.Argument(metavar="MASKS", help="Folder with KEY.png or KEY.npz, a proposer, or a mask model.")
+        str,
+        typer.Argument(
+            metavar="MASKS",
+            help="A proposer, a mask model, a folder with KEY.png, .npz, .json or KEY/, or a COCO file.",
+        ),
     ],
     on: Annotated[str, typer.Option("--on", metavar="BENCHMARK", help="`lexiseg list benchmarks` names them.")],
     data: options.Data,

@@ -32,6 +32,7 @@ from lexiseg.inference.given_masks import Masks
 from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.question import Model, Question, check_threshold
 from lexiseg.inference.reading import Picture, Pictures, Unreadable, pictures, read, read_ahead
+from lexiseg.inference.regions import Regions, proposals_of
 from lexiseg.segmentation import Segmentation
 from lexiseg.segmenter import Inference, Segmenter, Variant
 from lexiseg.vocabulary import Vocabulary, Words
@@ -223,6 +224,20 @@ class Predictor:
         (embedded,) = self._embedder.embed([picture], keep_pixels=self._refine is not None)
         views = tuple(embedded.views)
         return dataclasses.replace(embedded, views=views, model=self.name, fingerprint=self.fingerprint)
+
+    def regions(self, image: ImageSource, *, keep_image: bool = True) -> Regions:
+        """The masks that the model makes of `image`, without words, at the photograph's own size.
+
+        Raises `ImageError` for an image that cannot be read, `SettingError` for a model without masks.
+        """
+        if not self.segmenter.traits.regions:
+            proposers = ", ".join(catalog.names("proposals"))
+            raise SettingError(f"{self.name} labels places, not masks; give a model with masks, or one of {proposers}")
+        embedded = self.embed(image, keep_image=keep_image)
+        return Regions.of(
+            proposals_of(embedded, self.name), embedded.size, embedded.resized, model=self.name,
+            settings=self.settings, warnings=embedded.notes, image=embedded.image,
+        )  # fmt: skip
 
     def classify(
         self,
