@@ -54,8 +54,9 @@ class Traits:
     whole_image: `classify` must see all cells of an image at once, since they influence each other.
     background: "own" where `classify` adds a background channel by a rule of the method's own.
     reads_seen: `embed_text` reads `Vocabulary.seen`.
-    regions: the embedding has masks without words.
-    accepts_masks: takes masks from outside, as `embed_image(images, proposals: Proposals | None = None)`.
+    regions: the embedding has masks without words, and offers them as `proposals`, a `Proposals` of `proposals/`.
+    accepts_masks: `embed_image(images, proposals=None)` takes masks from outside in place of the method's own: any
+        `Proposals` of the same images.
     classify_settings: fields of the Config that `embed_text` and `classify` alone read, at every call: a sweep over
         them embeds each photograph once.
     """
@@ -139,6 +140,8 @@ class Segmenter(Protocol[Seen, Asked]):
 
         Each network of a method normalises the bytes with its own statistics, and computes in the dtype of its own
         weights (`layers.pixels.normalise` and `dtype_of`): to get another precision, cast the weights.
+
+        A method with the trait `accepts_masks` has a second argument, `proposals: Proposals | None = None`.
         """
         ...
 

@@ -7,12 +7,14 @@ whole.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from shelf import doubles
@@ -22,6 +24,8 @@ from torch.nn import functional
 from lexiseg import catalog, settings
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.inference import checking, windows
+from lexiseg.inference.upsample import values_at
+from lexiseg.proposals._proposals import SURE, Proposals
 from lexiseg.segmenter import DenseLogits, Embedding, Inference, MaskScores, Segmenter, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 from lexiseg.weights import Weights
@@ -201,6 +205,86 @@ def test_an_embedding_names_what_is_per_image(model: Model) -> None:
                 dense(model.segmenter.classify(model.segmenter.finish(each), classifier)) for each in (taken, alone)
             )
             assert close(ours, theirs)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_method_with_regions_offers_them_as_proposals(model: Model, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        embedding = look(model.segmenter, images(*size))
+    assert model.traits.regions == hasattr(embedding, "proposals")
+    if not model.traits.regions:
+        return
+    found = embedding.proposals
+    assert isinstance(found, Proposals)
+    assert found.masks.ndim == 4
+    assert len(found.masks) == 2
+    assert found.valid.shape == found.masks.shape[:2]
+    assert found.valid.dtype == torch.bool
+    assert found.valid.any()
+    masks = found.at(size)
+    assert masks.shape[-2:] == size
+    assert masks.isfinite().all()
+    assert (masks[~found.valid] == 0).all()
+
+
+def test_a_method_says_whether_it_takes_masks_from_outside(model: Model) -> None:
+    assert model.traits.accepts_masks == ("proposals" in inspect.signature(model.segmenter.embed_image).parameters)
+
+
+def parts(height: int = 64, width: int = 48, *, batch: int = 2) -> Proposals:
+    """The left and the right side of each picture, and what is above a slope, which overlaps both."""
+    rows, columns = torch.arange(height)[:, None] / height, torch.arange(width) / width
+    masks = torch.stack([columns < 0.4 + 0 * rows, columns >= 0.4 + 0 * rows, rows < columns])
+    return Proposals.of_weights(masks[None].expand(batch, -1, -1, -1))
+
+
+def run_with(model: Model, masks: Proposals, pictures: Tensor) -> MaskScores:
+    if not model.traits.accepts_masks:
+        pytest.skip("this method does not take masks from outside")
+    with torch.no_grad():
+        embedding = model.segmenter.finish(model.segmenter.embed_image(pictures, masks))
+        assert torch.equal(embedding.proposals.valid, masks.valid)
+        result = model.segmenter.classify(embedding, model.segmenter.embed_text(WORDS, PROMPTS))
+    assert isinstance(result, MaskScores)
+    return result
+
+
+def at_pixels(result: MaskScores, height: int = 64, width: int = 48) -> Tensor:
+    """What the decoder takes the best channel of [B, C, H, W]."""
+    rows, columns = np.arange(height), np.arange(width)
+    each = (
+        dataclasses.replace(result, masks=one[None], scores=scores[None])
+        for one, scores in zip(result.float().masks, result.float().scores, strict=True)
+    )
+    return torch.stack([values_at(one, (height, width), rows, columns) for one in each])
+
+
+def test_masks_from_outside_are_what_is_classified(model: Model) -> None:
+    """Their order means nothing, nor do masks that are not valid, and the pictures of a batch do not mix."""
+    masks, pictures = parts(), images()
+    result = at_pixels(run_with(model, masks, pictures))
+    assert not close(result, at_pixels(run_with(model, parts(), images().flip(3))))
+    order = torch.tensor([2, 0, 1])
+    shuffled = Proposals(masks.masks[:, order], masks.valid[:, order])
+    assert close(at_pixels(run_with(model, shuffled, pictures)), result)
+    everywhere, none = torch.full_like(masks.masks[:, :1], SURE), torch.zeros_like(masks.valid[:, :1])
+    more = Proposals(torch.cat([everywhere, masks.masks], 1), torch.cat([none, masks.valid], 1))
+    assert close(at_pixels(run_with(model, more, pictures)), result)
+    first = Proposals(masks.masks[:1], masks.valid[:1])
+    assert close(at_pixels(run_with(model, first, pictures[:1])), result[:1])
+    coarse = Proposals(functional.avg_pool2d(masks.masks.float(), 2), masks.valid)
+    assert torch.corrcoef(torch.stack([at_pixels(run_with(model, coarse, pictures)).flatten(), result.flatten()]))[
+        0, 1
+    ] > 0.9  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_picture_without_valid_masks_has_no_scores(model: Model, size: tuple[int, int]) -> None:
+    masks = Proposals.of_weights(torch.zeros(1, 1, *size))
+    result = run_with(model, masks, images(*size, batch=1))
+    checking.check(result, model.name, WORDS)
+    assert checking.sound(result).scores.isfinite().all()
+    assert (at_pixels(result, *size)[:, :-1].abs() < 1e-3).all()
 
 
 def test_a_picture_of_one_window_is_finished_as_the_whole(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""Labels and writes photographs, in one process or several.
+"""Labels photographs, or draws their regions, and writes them.
 
 One bad file never stops the others.
 """
@@ -6,11 +6,11 @@ One bad file never stops the others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lexiseg.cli import outputs
 from lexiseg.cli.outputs import Format, Job
@@ -19,24 +19,37 @@ from lexiseg.formats import origin
 from lexiseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from lexiseg.data.photographs import Photograph
+    from PIL import Image
+
+    from lexiseg.data.photographs import ImageSource, Photograph
+    from lexiseg.inference.given_masks import Masks
     from lexiseg.inference.predictor import Predictor
+    from lexiseg.inference.regions import Proposing, Regions
     from lexiseg.segmentation import Segmentation
 
-__all__ = ["Answer", "Done", "Failed", "Labelling", "write"]
+__all__ = ["Answer", "Dividing", "Done", "Failed", "Labelling", "keys_of", "write"]
+
+
+class Result(Protocol):
+    """What both kinds of results can do."""
+
+    def overlay(self) -> Image.Image: ...
+
+    def to_coco(self, file_name: str) -> dict[str, Any]: ...
+
+    def save(self, path: Path, *, grey: bool, made_with: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Done:
-    """One photograph that has been labelled and written.
+    """One photograph whose results have been written.
 
-    areas: fraction of the picture, by class.
-    unlabelled: fraction of the picture that is none of the classes.
+    facts: what `--json` tells of it. told: the same in a line.
     """
 
     job: Job
-    areas: dict[str, float]
-    unlabelled: float
+    facts: dict[str, Any]
+    told: str
     warnings: tuple[str, ...]
 
 
@@ -55,6 +68,7 @@ class Labelling:
 
     options: those of `lexiseg.load`.
     request: a hash of words, model and settings.
+    masks: where masks are stored that take the place of the model's own.
     """
 
     model: str
@@ -64,12 +78,55 @@ class Labelling:
     batch_size: int
     max_pixels: int
     request: str
+    masks: Path | None = None
 
     def __call__(self, jobs: Iterator[Job]) -> Iterator[Answer]:
         """Loads the model; one answer for each photograph, in order. Raises `OutputError` where the disk is full."""
         import lexiseg
 
         return _label(lexiseg.load(self.model, **self.options), jobs, self)
+
+
+@dataclass(frozen=True)
+class Dividing:
+    """All that a process needs to know to draw the regions of photographs.
+
+    model: of a mask method, or a proposer; options: those of `lexiseg.load`, or the proposer's settings.
+    """
+
+    model: str
+    options: dict[str, Any]
+    formats: tuple[Format, ...]
+    max_pixels: int
+    request: str
+
+    def __call__(self, jobs: Iterator[Job]) -> Iterator[Answer]:
+        """As `Labelling` does it."""
+        from lexiseg.data.photographs import Photograph
+
+        source = self._source()
+        for job in jobs:
+            try:
+                photo = Photograph.open(job.photo, max_pixels=self.max_pixels)
+                regions = source.regions(photo, keep_image=Format.overlay in self.formats)
+            except ImageError as error:
+                yield _failed(job, error)
+            else:
+                yield _finish(job, regions, self.request, _tell_count)
+
+    def _source(self) -> Predictor | Proposing:
+        import lexiseg
+        from lexiseg import catalog
+        from lexiseg.inference.regions import Proposing
+
+        if self.model in catalog.names("proposals"):
+            return Proposing.load(self.model, self.options)
+        return lexiseg.load(self.model, **self.options)
+
+
+def keys_of(name: Path) -> tuple[str, str]:
+    """The names by which the masks of a photograph may be stored: without its suffix, or with it."""
+    return name.with_suffix("").as_posix(), name.as_posix()
 
 
 @dataclass
@@ -84,6 +141,7 @@ def _label(predictor: Predictor, jobs: Iterator[Job], how: Labelling) -> Iterato
     """Results are written while the model looks at the next photographs, which it reads ahead itself."""
     slots: deque[_Slot] = deque()
     opened: deque[_Slot] = deque()  # in the order in which the predictor answers
+    names: dict[str, Path] = {}
 
     def sources() -> Iterator[Photograph]:
         from lexiseg.data.photographs import Photograph
@@ -96,6 +154,7 @@ def _label(predictor: Predictor, jobs: Iterator[Job], how: Labelling) -> Iterato
                 slots[-1].answer = _failed(job, error)
             else:
                 opened.append(slots[-1])
+                names[source.name] = job.name
                 yield source
 
     def skip(_: Any, error: LexisegError) -> None:
@@ -120,29 +179,61 @@ def _label(predictor: Predictor, jobs: Iterator[Job], how: Labelling) -> Iterato
             scores=bool({Format.npz, Format.coco_rle} & set(how.formats)),
             keep_image=Format.overlay in how.formats,
             skip=skip,
+            masks=None if how.masks is None else _stored(how.masks, names),
         )
         for result in results:
             slot = opened.popleft()
-            slot.answer = pool.submit(_finish, slot.job, result, how.request)
+            slot.answer = pool.submit(_finish, slot.job, result, how.request, _tell_areas)
             yield from finished(2)
         yield from finished(0)
+
+
+def _stored(place: Path, names: Mapping[str, Path]) -> Callable[[ImageSource], Masks]:
+    from lexiseg.data.photographs import Photograph
+    from lexiseg.proposals._folder import MaskFolder
+
+    folder = MaskFolder.open(place)
+
+    def masks(image: ImageSource) -> Masks:
+        photo = Photograph.open(image)
+        return folder.of(*keys_of(names[photo.name])).read(photo.size)
+
+    return masks
 
 
 def _failed(job: Job, error: LexisegError) -> Failed:
     return Failed(job, " ".join(str(error).split()))
 
 
-def _finish(job: Job, result: Segmentation, request: str) -> Answer:
+def _finish(job: Job, result: Any, request: str, tell: Callable[[Any], tuple[dict[str, Any], str]]) -> Answer:
     try:
-        write(result, job, outputs.made_with(job.photo, request))
+        write(result, job, outputs.made_with(job, request))
     except OutputError as error:
         if outputs.is_fatal(error):
             raise
         return _failed(job, error)
-    return Done(job, result.areas(), result.unlabelled_area, result.warnings)
+    return Done(job, *tell(result), result.warnings)
 
 
-def write(result: Segmentation, job: Job, made_with: str) -> None:
+def _tell_areas(result: Segmentation) -> tuple[dict[str, Any], str]:
+    """The areas of all classes; the five largest and what is unlabelled in a line, as percentages of the picture."""
+    areas, unlabelled = result.areas(), result.unlabelled_area
+    shares = [f"{name} {areas[name]:.0%}" for name in result.found[:5]] + _unlabelled(unlabelled)
+    return {"areas": areas, "unlabelled_area": unlabelled}, ", ".join(shares)
+
+
+def _tell_count(result: Regions) -> tuple[dict[str, Any], str]:
+    """How many regions there are, and what is in none."""
+    count, unlabelled = len(result), result.unlabelled_area
+    told = [f"{count} region{'s' * (count != 1)}", *_unlabelled(unlabelled)]
+    return {"regions": count, "unlabelled_area": unlabelled}, ", ".join(told)
+
+
+def _unlabelled(area: float) -> list[str]:
+    return [f"unlabelled {area:.0%}"] if area else []
+
+
+def write(result: Result, job: Job, made_with: str) -> None:
     """Writes the formats of a job. Raises `OutputError`."""
     for chosen, path in job.outputs.items():
         if chosen is Format.overlay:
@@ -153,7 +244,7 @@ def write(result: Segmentation, job: Job, made_with: str) -> None:
             result.save(path, grey=chosen is Format.grey_png, made_with=made_with)
 
 
-def _write_overlay(result: Segmentation, path: Path, made_with: str) -> None:
+def _write_overlay(result: Result, path: Path, made_with: str) -> None:
     from PIL.PngImagePlugin import PngInfo
 
     from lexiseg import files
@@ -166,7 +257,7 @@ def _write_overlay(result: Segmentation, path: Path, made_with: str) -> None:
         result.overlay().save(temporary, pnginfo=told, compress_level=2)
 
 
-def _write_coco(result: Segmentation, photo: Path, path: Path, made_with: str) -> None:
+def _write_coco(result: Result, photo: Path, path: Path, made_with: str) -> None:
     import json
 
     from lexiseg import files

@@ -25,7 +25,7 @@ def oracle(
         str,
         typer.Argument(
             metavar="MASKS",
-            help="Folder with a KEY.png or KEY.npz for each image, a proposer, or a model that makes masks.",
+            help="A proposer, a mask model, a folder with KEY.png, .npz, .json or KEY/, or a COCO file.",
         ),
     ],
     on: Annotated[

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import enum
 import errno
+import functools
 import glob
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,8 @@ SUFFIXES = {
 JPEG = (".jpg", ".jpeg")
 OURS = "written by lexiseg"
 
+Masks = Callable[[Path], Iterable[Path]] | None
+
 
 @dataclass(frozen=True)
 class Job:
@@ -64,11 +67,15 @@ class Job:
 
     stem: path of the results without a suffix.
     formats: those that are to be written.
+    name: of the photograph below the folder or pattern that was named.
+    beside: further files that decide the results: the masks that the user gives.
     """
 
     photo: Path
     stem: Path
     formats: tuple[Format, ...]
+    name: Path = Path()
+    beside: tuple[Path, ...] = ()
 
     @property
     def outputs(self) -> dict[Format, Path]:
@@ -128,12 +135,20 @@ def find(photos: Sequence[str]) -> Photographs:
     return Photographs(tuple(places.values()), tuple(left_out))
 
 
-def plan(places: Sequence[tuple[Path, Path]], out: Path, formats: Sequence[Format]) -> list[Job]:
+def plan(
+    places: Sequence[tuple[Path, Path]], out: Path, formats: Sequence[Format], kind: str = "", masks: Masks = None
+) -> list[Job]:
     """A job for each of the photographs' places; the inner structure of folders is kept.
+
+    kind: follows a photograph's name in those of its results, to tell them from others in the same folder.
+    masks: the files of a photograph's masks, by its name.
 
     Raises `OutputError` where two files would have one name, or an output would take the place of a photograph.
     """
-    jobs = [Job(photo, out / _stem(relative), tuple(formats)) for photo, relative in places]
+    jobs = [
+        Job(photo, _with(out / _stem(name), kind), tuple(formats), name, tuple(masks(name)) if masks else ())
+        for photo, name in places
+    ]
     _check_apart(jobs)
     return jobs
 
@@ -163,9 +178,9 @@ def settle(jobs: Sequence[Job], request: str, *, overwrite: bool) -> Plan:
     return Plan(tuple(todo), len(jobs) - len(todo), edited)
 
 
-def made_with(photo: Path, request: str) -> str:
-    """A hash of all that decides a result."""
-    return files.digest([request, origin.file_digest(photo)])
+def made_with(job: Job, request: str) -> str:
+    """A hash of all that decides the results of a job."""
+    return files.digest([request, origin.file_digest(job.photo), *map(_digest, job.beside)])
 
 
 def free_folder(out: Path) -> Path:
@@ -211,6 +226,24 @@ def _stem(relative: Path) -> Path:
     return relative.with_suffix("") if relative.suffix.lower() in JPEG else relative
 
 
+def _with(stem: Path, kind: str) -> Path:
+    return stem.with_name(stem.name + kind)
+
+
+def _digest(path: Path) -> str:
+    """Of a file that many photographs may share; of one that is not there too."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return ""
+    return _digest_of(path, facts.st_size, facts.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _digest_of(path: Path, _size: int, _written: int) -> str:
+    return origin.file_digest(path)
+
+
 def _check_apart(jobs: Sequence[Job]) -> None:
     photos = {os.path.realpath(job.photo): job.photo for job in jobs}
     owners: dict[Path, Path] = {}
@@ -237,7 +270,7 @@ def _state(job: Job, request: str) -> tuple[tuple[Format, ...], list[Path], list
     existing = {chosen: found for chosen, path in job.outputs.items() if (found := origin.of(path)) is not None}
     if not existing:
         return job.formats, [], []
-    wanted = made_with(job.photo, request)
+    wanted = made_with(job, request)
     others = [job.outputs[chosen] for chosen, found in existing.items() if found.made_with != wanted]
     edited = [job.outputs[chosen] for chosen, found in existing.items() if found.edited]
     return tuple(chosen for chosen in job.formats if chosen not in existing), edited, others

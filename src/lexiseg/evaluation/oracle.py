@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from lexiseg import catalog, settings
 from lexiseg.benchmarks._benchmark import Opened
 from lexiseg.catalog import DESCRIPTION
-from lexiseg.data.labelled.labels import Png
 from lexiseg.data.labelled.samples import Sample
 from lexiseg.errors import DataError, SettingError, UnknownName
 from lexiseg.evaluation import contents
@@ -30,9 +29,11 @@ from lexiseg.evaluation.pipeline import Item
 from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.setup import Model, Setup
 from lexiseg.evaluation.subject import Subject, open_benchmark, prepare
+from lexiseg.inference.regions import Proposing, proposals_of
 from lexiseg.inference.upsample import axes
+from lexiseg.metrics.confusion import unlabelled
 from lexiseg.metrics.oracle import ASSIGNMENTS, label_proposals, label_segments
-from lexiseg.proposals._proposals import Proposer
+from lexiseg.proposals._folder import MaskFolder
 from lexiseg.segmenter import MaskScores
 
 __all__ = ["oracle"]
@@ -42,31 +43,24 @@ ALL, NOWHERE = Counting(), Keep()
 
 
 @dataclass(frozen=True)
-class MaskFolder:
-    """Masks on disk: KEY.png has the number of a part at every pixel, KEY.npz has "masks" [N, H, W], 0-1 or boolean."""
+class FolderMasks:
+    """Masks on disk, see `proposals/_folder.py`."""
 
-    folder: Path
+    folder: MaskFolder
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"model": f"oracle of {self.folder}", "settings": {}}
+        return {"model": f"oracle of {self.folder.path}", "settings": {}}
 
     def beside(self, sample: Sample) -> Sequence[Path]:
         """The files that decide what is counted of a sample."""
-        return [self._path(sample.key)]
+        return self.folder.beside(sample.key)
 
     def __call__(self, item: Item) -> tuple[str, Array]:
-        """("segments", parts [H, W]) or ("masks", [N, H, W]); raises `DataError` for masks that are not there."""
-        path = self._path(item.key)
-        if path.suffix == ".npz":
-            return "masks", _stored_masks(path)
-        if not path.is_file():
-            raise DataError(f"{self.folder} has no masks for {item.key}; put them at {item.key}.png or {item.key}.npz")
-        return "segments", np.asarray(Png(path).ids())
-
-    def _path(self, key: str) -> Path:
-        masks = self.folder / f"{key}.npz"
-        return masks if masks.is_file() else self.folder / f"{key}.png"
+        """("segments", parts [H, W]) or ("masks", [N, H, W]); raises `DataError` for masks that do not fit."""
+        assert item.truth is not None
+        masks = self.folder.of(item.key).read((item.truth.shape[0], item.truth.shape[1]))
+        return ("segments" if masks.ndim == 2 else "masks"), masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +78,12 @@ class ModelMasks:
     def __call__(self, item: Item) -> tuple[str, Array]:
         predictor = self.subject.predictor
         embedded = predictor.embed(item.image)
+        size = (item.image.shape[0], item.image.shape[1])
+        if predictor.segmenter.traits.regions:
+            found = proposals_of(embedded, predictor.name)
+            grid = (found.masks.shape[2], found.masks.shape[3])
+            rows, columns = axes(grid, size, covers=found.covers, seen=embedded.resized)
+            return "masks", columns.along_rows(rows.upsample(found.masks[0][found.valid[0]])).sigmoid().cpu().numpy()
         views = list(embedded.views)
         result = predictor.segmenter.classify(views[0][1], predictor.embed_text(self.subject.vocabulary))
         if not isinstance(result, MaskScores):
@@ -94,7 +94,7 @@ class ModelMasks:
             raise SettingError(
                 f"{predictor.name} looks at {item.key} {len(embedded.looks)} times; set scales=1 flip=false"
             )
-        rows, columns = axes(result.grid, item.image.shape[:2], covers=result.covers, seen=embedded.resized)
+        rows, columns = axes(result.grid, size, covers=result.covers, seen=embedded.resized)
         weights = result.weigh(columns.along_rows(rows.upsample(result.masks[0])))  # [N, H, W]
         if result.weights == "linear":  # shares, 0-1
             weights = weights / weights.sum(dim=0).clamp(min=torch.finfo(weights.dtype).tiny)
@@ -105,18 +105,16 @@ class ModelMasks:
 class ProposerMasks:
     """The masks that a proposer makes of a photograph, at the photograph's own size."""
 
-    name: str
-    config: Any
-    proposer: Proposer
+    source: Proposing
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"model": f"oracle of {self.name}", "settings": settings.to_json(self.config)}
+        return {"model": f"oracle of {self.source.name}", "settings": settings.to_json(self.source.config)}
 
     def __call__(self, item: Item) -> tuple[str, Array]:
         pixels = torch.from_numpy(np.require(item.image, requirements="W")).permute(2, 0, 1)  # [3, H, W]
         size = (pixels.shape[1], pixels.shape[2])
-        return "masks", self.proposer.propose(pixels[None]).of_image(0, size).numpy()  # [N, H, W]
+        return "masks", self.source.proposer.propose(pixels[None]).of_image(0, size).numpy()  # [N, H, W]
 
 
 def oracle(
@@ -130,7 +128,7 @@ def oracle(
     """Scores masks that are named by the ground truth.
 
     setup: its model is the name of a proposer (`lexiseg list proposals`), of a model whose masks are taken, or a folder
-        with a file for each image, see `MaskFolder`.
+        with masks for each image, or a COCO file of them: see `proposals/_folder.py`.
     assign: "hard" or "soft", for masks that may overlap; see `metrics.oracle`. Parts are always assigned hard.
 
     Raises what `evaluate` raises, and `DataError` for masks that are not there.
@@ -138,7 +136,7 @@ def oracle(
     if assign not in ASSIGNMENTS:
         raise UnknownName("assignment", assign, ASSIGNMENTS)
     opened, source = _source(setup)
-    beside = source.beside if isinstance(source, MaskFolder) else contents.nothing
+    beside = source.beside if isinstance(source, FolderMasks) else contents.nothing
     facts = {
         **source.facts,
         "benchmark": opened.facts,
@@ -156,14 +154,14 @@ def oracle(
     return finish(opened, facts, tallies, profile, [], keep=keep)
 
 
-def _source(setup: Setup) -> tuple[Opened, MaskFolder | ModelMasks | ProposerMasks]:
+def _source(setup: Setup) -> tuple[Opened, FolderMasks | ModelMasks | ProposerMasks]:
     model = setup.model
-    if isinstance(model, Model) and model.name in catalog.names("proposals"):
-        module = catalog.get("proposals", model.name)
-        config = settings.change(module.Config(), model.changes)
-        return open_benchmark(setup), ProposerMasks(model.name, config, module.load(config))
-    if isinstance(model, Model) and Path(model.name).is_dir() and not (Path(model.name) / DESCRIPTION).is_file():
-        return open_benchmark(setup), MaskFolder(Path(model.name))
+    if isinstance(model, Model):
+        if model.name in catalog.names("proposals"):
+            return open_benchmark(setup), ProposerMasks(Proposing.load(model.name, model.changes))
+        place = Path(model.name)
+        if place.is_file() or (place.is_dir() and not (place / DESCRIPTION).is_file()):
+            return open_benchmark(setup), FolderMasks(MaskFolder.open(place))
     subject = prepare(setup)
     return subject.opened, ModelMasks(subject)
 
@@ -181,18 +179,6 @@ def _named(source: Callable[[Item], tuple[str, Array]], item: Item, classes: int
     if kind == "segments":
         if assign == "soft":
             raise SettingError(f"the masks of {item.key} are parts of a label map; soft is for masks that may overlap")
-        return label_segments(masks, item.truth, classes)
+        labels = label_segments(masks, item.truth, classes)
+        return np.where(masks == np.iinfo(masks.dtype).max, unlabelled(classes), labels)
     return label_proposals(masks, item.truth, classes, assign=assign)
-
-
-def _stored_masks(path: Path) -> Array:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            masks: Array = content["masks"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); save it with numpy.savez_compressed(path, masks=...)"
-        ) from error
-    if masks.ndim != 3:
-        raise DataError(f"the masks in {path} are {list(masks.shape)}; give [N, H, W]")
-    return masks

@@ -20,7 +20,7 @@ from lexiseg import files
 from lexiseg.errors import DataError, OutputError
 from lexiseg.formats import origin, png
 
-__all__ = ["check_pair", "npz_bytes", "read_npz", "read_png", "write_npz", "write_png"]
+__all__ = ["check_pair", "npz_bytes", "read_npz", "read_png", "write_masks", "write_npz", "write_png"]
 
 Labels = npt.NDArray[np.uint8 | np.uint16]
 Scores = npt.NDArray[np.float16] | None
@@ -83,6 +83,13 @@ def npz_bytes(labels: Labels, scores: Scores, facts: Mapping[str, Any]) -> bytes
 def _arrays(labels: Labels, scores: Scores, facts: Mapping[str, Any], made_with: str) -> dict[str, Any]:
     arrays: dict[str, Any] = {"labels": labels, "facts": np.array(_text(facts, made_with, {}))}
     return arrays if scores is None else arrays | {"scores": scores}
+
+
+def write_masks(path: Path, masks: npt.NDArray[np.bool_], facts: Mapping[str, Any], *, made_with: str) -> None:
+    """Masks [N, H, W] that may overlap, and facts, in one file; raises `OutputError` as `write_png` does."""
+    _refuse_foreign(path)
+    with files.atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, masks=masks, facts=np.array(_text(facts, made_with, {})))
 
 
 def read_npz(path: Path) -> tuple[Labels, Scores, dict[str, Any]]:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EXPECTED", "TABLE", "UNLABELLED", "colours"]
+__all__ = ["ALIKE", "EXPECTED", "TABLE", "UNLABELLED", "colours", "differences"]
 
 Colours = npt.NDArray[np.uint8]
 
@@ -83,8 +83,8 @@ def _row(word: str, taken: list[int]) -> int:
     free = [row for row in _rows(word) if row not in taken]
     if not taken:
         return free[0]
-    differences = _differences()[np.ix_(free, taken)].min(1).clip(max=ALIKE)
-    return free[int(differences.argmax())]  # the first of equals
+    nearest = differences()[np.ix_(free, taken)].min(1).clip(max=ALIKE)
+    return free[int(nearest.argmax())]  # the first of equals
 
 
 def _rows(word: str) -> Iterator[int]:
@@ -103,7 +103,7 @@ def _expected(word: str) -> int | None:
 
 
 @functools.cache
-def _differences() -> npt.NDArray[np.float64]:
+def differences() -> npt.NDArray[np.float64]:
     """CIEDE2000 between the rows of TABLE [24, 24]."""
     from skimage.color import deltaE_ciede2000, rgb2lab  # takes longer to import than all else here
 

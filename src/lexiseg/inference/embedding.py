@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lexiseg.errors import LexisegError
+from lexiseg.errors import LexisegError, SettingError
 from lexiseg.inference import devices, windows
+from lexiseg.inference.given_masks import cut
 from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.looks import Look
 from lexiseg.inference.reading import Picture
 from lexiseg.inference.windows import Box
+from lexiseg.proposals._proposals import Proposals
 from lexiseg.segmenter import Embedding, Inference, Segmenter
 
 __all__ = ["Embedder", "batches"]
@@ -56,18 +58,27 @@ class Embedder:
         """The pictures in order; the windows of each are embedded as they are asked for.
 
         keep_pixels: whether a refiner will want them.
+
+        Raises `SettingError` for a picture with masks whose windows would become one embedding.
         """
         plans = [self._plan(picture.resized) for picture in pictures]
         crops = ((picture, box) for picture, plan in zip(pictures, plans, strict=True) for box in plan)
         several = len(self.inference.scales) > 1 or self.inference.flip
         views = self._crops(crops, len(pictures))
         for picture, plan in zip(pictures, plans, strict=True):
+            pixels = picture.pixels if keep_pixels else None
+            masks = "" if picture.masks is None else picture.masks.digest
+            if several and picture.masks is not None:
+                raise SettingError(
+                    f"{picture.name} is looked at several times, and masks have one size; set scales=1 flip=false"
+                )
             if several:
                 looks = self._looks(picture)
             else:
-                looks = (self._look(itertools.islice(views, len(plan)), len(plan), picture.resized),)
-            pixels = picture.pixels if keep_pixels else None
-            yield Embedded(picture.name, picture.size, looks, pixels, picture.image, picture.valid, picture.notes)
+                looks = (self._look(itertools.islice(views, len(plan)), len(plan), picture),)
+            yield Embedded(
+                picture.name, picture.size, looks, pixels, picture.image, picture.valid, picture.notes, masks=masks
+            )
 
     def _looks(self, picture: Picture) -> tuple[Look, ...]:
         """The picture at every scale, each mirrored too where that is wanted."""
@@ -82,11 +93,11 @@ class Embedder:
         """One with an iterator of its own, since the rows of several looks are wanted side by side."""
         plan = self._plan(seen.resized)
         views = self._crops(((seen, box) for box in plan), 1)
-        return replace(self._look(views, len(plan), seen.resized), mirrored=mirrored)
+        return replace(self._look(views, len(plan), seen), mirrored=mirrored)
 
-    def _look(self, views: Iterator[tuple[Box, Embedding]], count: int, resized: tuple[int, int]) -> Look:
-        own, joined = self._join(views, count, resized)
-        return Look(resized, own, joined)
+    def _look(self, views: Iterator[tuple[Box, Embedding]], count: int, picture: Picture) -> Look:
+        own, joined = self._join(views, count, picture)
+        return Look(picture.resized, own, joined)
 
     def _plan(self, resized: tuple[int, int]) -> list[Box]:
         window, stride = self.inference.window, self.inference.stride
@@ -96,7 +107,7 @@ class Embedder:
         return windows.boxes(resized, window, stride, multiple=multiple)
 
     def _join(
-        self, views: Iterator[tuple[Box, Embedding]], count: int, resized: tuple[int, int]
+        self, views: Iterator[tuple[Box, Embedding]], count: int, picture: Picture
     ) -> tuple[Iterable[tuple[Box, Embedding]], bool]:
         """Windows as one view of the whole picture, where that is wanted and their grids fit together; all finished."""
         joined = self.inference.blend == "features"
@@ -104,8 +115,13 @@ class Embedder:
             first, patch = next(views), self.segmenter.patch
             views = itertools.chain([first], views)
             joined = windows.fits(*first, patch)
+            if joined and picture.masks is not None:
+                raise SettingError(
+                    f"{picture.name} is seen in {count} windows that become one embedding, and masks cannot be joined; "
+                    "set blend=logits, so that each window is classified with its part of the masks, or window=none"
+                )
             if joined:
-                views = iter([(Box(0, 0, *resized), windows.stitch(views, resized, patch))])
+                views = iter([(Box(0, 0, *picture.resized), windows.stitch(views, picture.resized, patch))])
         return self._finished(views), joined
 
     def _finished(self, views: Iterable[tuple[Box, Embedding]]) -> Iterator[tuple[Box, Embedding]]:
@@ -119,15 +135,18 @@ class Embedder:
         for size, group in itertools.groupby(crops, key=lambda crop: crop[1].size):
             for batch in batches(group, max(images, FORWARD // (size[0] * size[1]), 1)):
                 stack = torch.stack([picture.pixels[(..., *box.slices)] for picture, box in batch])
-                embedding = self._forward(stack, batch[0][0].name)
+                masks = [cut(picture.masks.proposals, box) for picture, box in batch if picture.masks is not None]
+                embedding = self._forward(stack, batch[0][0].name, Proposals.batch(masks) if masks else None)
                 for place, (_, box) in enumerate(batch):
                     yield box, windows.take(embedding, place)
 
-    def _forward(self, pixels: Tensor, name: str) -> Embedding:
-        """uint8 [B, 3, H, W] as an embedding whose numbers are finite."""
+    def _forward(self, pixels: Tensor, name: str, masks: Proposals | None) -> Embedding:
+        """uint8 [B, 3, H, W], and masks where they were given, as an embedding whose numbers are finite."""
+        embed: Any = self.segmenter.embed_image  # takes masks where the trait `accepts_masks` says so
+        given = {} if masks is None else {"proposals": masks.to(self.device)}
         while True:
             with torch.inference_mode():
-                embedding: Embedding = self.segmenter.embed_image(pixels.to(self.device))
+                embedding: Embedding = embed(pixels.to(self.device), **given)
                 if windows.is_finite(embedding):
                     return embedding
             wider = devices.safer(self.dtype, self.device)

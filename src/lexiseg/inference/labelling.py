@@ -44,10 +44,12 @@ class Embedded:
     looks: one for each size that the network saw it at, mirrored or not.
     pixels: uint8 [3, h, w] of the first look for a refiner, else None.
     image: RGB [*size, 3], for results to draw on; None unless it was to be kept.
-    valid: which pixels of the photograph are there [*size]; None where all are. The others stay unlabelled.
+    valid: which pixels of the photograph are there, and in a mask where masks were given [*size]; None where all are.
+        The others stay unlabelled.
     notes: a sentence each on what had to be decided to read it.
     model, fingerprint: which model has looked at it, by its name and by its `fingerprint`; empty where the context
         tells it.
+    masks: a hash of the masks that were given; empty where there were none.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Embedded:
     notes: tuple[str, ...] = ()
     model: str = ""
     fingerprint: str = ""
+    masks: str = ""
 
     @property
     def views(self) -> Iterable[tuple[Box, Embedding]]:

@@ -25,14 +25,16 @@ from lexiseg.data.photographs import ImageSource
 from lexiseg.encoders.familiar import Familiar, familiar_with
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
-from lexiseg.errors import ImageError, SettingError
+from lexiseg.errors import SettingError
 from lexiseg.inference import devices, saving
 from lexiseg.inference.embedding import Embedder, batches
 from lexiseg.inference.fingerprint import fingerprint as fingerprint_of
 from lexiseg.inference.fingerprint import weights_digest
+from lexiseg.inference.given_masks import Masks
 from lexiseg.inference.labelling import Embedded
 from lexiseg.inference.question import Answering, Question, check_threshold
-from lexiseg.inference.reading import Picture, Pictures, pictures, read, read_ahead
+from lexiseg.inference.reading import Picture, Pictures, Unreadable, pictures, read, read_ahead
+from lexiseg.inference.regions import Regions, proposals_of
 from lexiseg.segmentation import Segmentation
 from lexiseg.segmenter import Inference, Segmenter, Variant
 from lexiseg.vocabulary import Vocabulary, Words
@@ -177,6 +179,7 @@ class Predictor:
         threshold: float | None = None,
         scores: bool = True,
         keep_image: bool = True,
+        masks: Masks | None = None,
     ) -> Segmentation:
         """Labels every pixel of `image` with one of `words`, at the photograph's own size.
 
@@ -190,11 +193,15 @@ class Predictor:
         keep_image: whether the result holds the photograph, so that it can draw itself over it. Without, a JPEG that
             is much larger than what the network sees is decoded at a fraction of its size, which is faster and
             changes pixels by a fraction of a level.
+        masks: your own in place of the model's: a label map [H, W] of whole numbers, masks [N, H, W], or `Proposals`;
+            see `given_masks.given`. Pixels that are in none stay unlabelled.
 
-        Raises `ImageError` for an image that cannot be read, `VocabularyError` for words that cannot be used.
+        Raises `ImageError` for an image that cannot be read, `VocabularyError` for words that cannot be used,
+        `SettingError` for masks that do not fit, or that this model does not take.
         """
         options: dict[str, Any] = {"background": background, "threshold": threshold, "scores": scores}
-        (result,) = self.segment_many([image], words, keep_image=keep_image, **options)
+        own = None if masks is None else lambda _: masks
+        (result,) = self.segment_many([image], words, keep_image=keep_image, masks=own, **options)
         return result
 
     def segment_many(
@@ -207,31 +214,36 @@ class Predictor:
         threshold: float | None = None,
         scores: bool = True,
         keep_image: bool = True,
-        skip: Callable[[ImageSource, ImageError], None] | None = None,
+        skip: Callable[[ImageSource, Unreadable], None] | None = None,
+        masks: Callable[[ImageSource], Masks] | None = None,
     ) -> Iterator[Segmentation]:
         """The same for many images, in order; the next ones are decoded while the network works.
 
         images: photographs as `segment` takes them; or a folder, for all photographs in it and in folders inside.
         batch_size: images that may pass the network together; among so many, those of one size do.
         skip: called, in turn, with an image that cannot be read and why; it has no result. None raises.
+        masks: called with each image, for its masks. It may raise `DataError`, as for an image that cannot be read.
         """
+        self._check_takes(masks)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise SettingError(f"batch_size must be a whole number of 1 or more, got {batch_size!r}")
         question = self.ask(words, background=background, threshold=threshold, scores=scores)
-        reading = read_ahead(pictures(images), self.inference, ahead=batch_size, keep_image=keep_image)
+        reading = read_ahead(pictures(images), self.inference, ahead=batch_size, keep_image=keep_image, masks=masks)
         return self._segment(question, reading, batch_size, skip)
 
-    def embed(self, image: ImageSource, *, keep_image: bool = True) -> Embedded:
-        """Looks at `image` once, for any number of `classify` calls."""
-        (embedded,) = self._embed([self.read(image, keep_image=keep_image)], keep_pixels=self._refine is not None)
+    def embed(self, image: ImageSource, *, keep_image: bool = True, masks: Masks | None = None) -> Embedded:
+        """Looks at `image` once, for any number of `classify` calls; `masks` are your own, as `segment` takes them."""
+        picture = self.read(image, keep_image=keep_image, masks=masks)
+        (embedded,) = self._embed([picture], keep_pixels=self._refine is not None)
         return embedded
 
-    def read(self, image: ImageSource, *, keep_image: bool = True) -> Picture:
+    def read(self, image: ImageSource, *, keep_image: bool = True, masks: Masks | None = None) -> Picture:
         """Decodes and resizes a photograph for `embed_many`; any number of threads may do so at once.
 
-        Raises `ImageError`.
+        Raises `ImageError`, and `SettingError` for masks that do not fit it or the model.
         """
-        return read(image, self.inference, keep_image=keep_image)
+        self._check_takes(masks)
+        return read(image, self.inference, keep_image=keep_image, masks=masks)
 
     def embed_many(self, pictures: Sequence[Picture]) -> list[Embedded]:
         """Looks at photographs that `read` has returned; those of one size pass the network together.
@@ -239,6 +251,20 @@ class Predictor:
         Each keeps what a refiner needs, so that any `ask(refine=...)` can be put to it.
         """
         return self._embed(pictures, keep_pixels=True)
+
+    def regions(self, image: ImageSource, *, keep_image: bool = True) -> Regions:
+        """The masks that the model makes of `image`, without words, at the photograph's own size.
+
+        Raises `ImageError` for an image that cannot be read, `SettingError` for a model without masks.
+        """
+        if not self.segmenter.traits.regions:
+            proposers = ", ".join(catalog.names("proposals"))
+            raise SettingError(f"{self.name} labels places, not masks; give a model with masks, or one of {proposers}")
+        embedded = self.embed(image, keep_image=keep_image)
+        return Regions.of(
+            proposals_of(embedded, self.name), embedded.size, embedded.resized, model=self.name,
+            settings=self.settings, warnings=embedded.notes, image=embedded.image,
+        )  # fmt: skip
 
     def classify(
         self,
@@ -316,12 +342,16 @@ class Predictor:
             seen[place] = dataclasses.replace(one, looks=looks, model=self.name, fingerprint=self.fingerprint)
         return [seen[place] for place in range(len(pictures))]
 
+    def _check_takes(self, masks: object) -> None:
+        if masks is not None and not self.segmenter.traits.accepts_masks:
+            raise SettingError(f"{self.name} does not take masks; give a model that does, or leave them out")
+
     def _segment(
         self,
         question: Question,
-        reading: Iterable[tuple[ImageSource, Picture | ImageError]],
+        reading: Iterable[tuple[ImageSource, Picture | Unreadable]],
         batch_size: int,
-        skip: Callable[[ImageSource, ImageError], None] | None,
+        skip: Callable[[ImageSource, Unreadable], None] | None,
     ) -> Iterator[Segmentation]:
         for batch in batches(reading, batch_size):
             results = self._segment_batch([found for _, found in batch if isinstance(found, Picture)], question)

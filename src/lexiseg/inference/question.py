@@ -106,7 +106,7 @@ class Question:
             embedded = replace(embedded, looks=looks)
         decoded, model = self.label(embedded), self.model
         threshold = model.own_threshold if self.threshold is None else self.threshold
-        facts = {**model.settings(), "threshold": threshold}
+        facts = {**model.settings(), "threshold": threshold} | ({"masks": embedded.masks} if embedded.masks else {})
         warnings = (*notes(self.vocabulary, model.familiar, model.segmenter.traits), *embedded.notes)
         if self._common_words_fit_better(embedded):
             warnings += (beaten(embedded.name),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -20,17 +20,20 @@ from torch import Tensor
 
 from lexiseg.data.finding import find
 from lexiseg.data.photographs import ImageSource, Photograph
-from lexiseg.errors import ImageError
+from lexiseg.errors import DataError, ImageError
 from lexiseg.inference import preprocess
+from lexiseg.inference.given_masks import GivenMasks, Masks, given
 from lexiseg.segmenter import Inference
 
-__all__ = ["Picture", "Pictures", "pictures", "read", "read_ahead"]
+__all__ = ["Picture", "Pictures", "Unreadable", "pictures", "read", "read_ahead"]
 
 Pictures = ImageSource | Iterable[ImageSource]  # one photograph, a folder of them, or several
+Unreadable = ImageError | DataError  # of a photograph, or of the masks that are stored for it
 
 BLACK = "every pixel is black, so its labels mean nothing"
 ONE_COLOUR = "every pixel has the same colour, so its labels mean nothing"
 NEARLY_BLACK = "it is nearly black, so its labels mean little"
+NO_MASK = "the masks that were given have no pixel of it, so it is unlabelled"
 DARK = 16  # levels of 255: the brightest pixel of a picture that is nearly black is below
 DRAFT = 2  # a JPEG is decoded at no less than this many times the size the network sees
 
@@ -42,9 +45,10 @@ class Picture:
     size: (height, width) of the photograph.
     pixels: uint8 [3, h, w], at the first scale.
     image: the photograph itself, RGB [H, W, 3], where it was to be kept.
-    valid: which of its pixels are there [H, W]; None where all are.
+    valid: which of its pixels are there, and in a mask where masks were given [H, W]; None where all are.
     notes: a sentence each on what had to be decided to read it, and on pictures that show nothing.
     more: the same as `pixels` at each further scale.
+    masks: those that were given.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Picture:
     valid: npt.NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
     more: tuple[Tensor, ...] = ()
+    masks: GivenMasks | None = None
 
     @property
     def resized(self) -> tuple[int, int]:
@@ -75,8 +80,11 @@ def pictures(given: Pictures) -> Iterable[ImageSource]:
     return cast(Iterable[ImageSource], given)
 
 
-def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Picture:
-    """Raises `ImageError`. An image that is not kept need not be decoded at its full size."""
+def read(image: ImageSource, inference: Inference, *, keep_image: bool, masks: Masks | None = None) -> Picture:
+    """Raises `ImageError`, and `SettingError` for masks that do not fit.
+
+    An image that is not kept need not be decoded at its full size.
+    """
     photo = Photograph.open(image)
     sizes = [preprocess.target_size(*photo.size, inference, scale=scale) for scale in inference.scales]
     largest = max(sizes)
@@ -84,9 +92,14 @@ def read(image: ImageSource, inference: Inference, *, keep_image: bool) -> Pictu
     reduce = inference.antialias and not keep_image
     content = photo.content((DRAFT * largest[0], DRAFT * largest[1]) if reduce else None)
     pixels, *more = (preprocess.resize(content.rgb, size, inference) for size in sizes)
-    notes = tuple(f"{photo.name}: {note}" for note in (*content.notes, *_nothing_to_see(pixels)))
+    own = None if masks is None else given(masks, photo.name, photo.size, sizes[0])
+    valid, told = content.valid, (*content.notes, *_nothing_to_see(pixels))
+    if own is not None:
+        valid = own.inside if valid is None else valid & own.inside
+        told += () if valid.any() else (NO_MASK,)
+    notes = tuple(f"{photo.name}: {note}" for note in told)
     kept = content.rgb if keep_image else None
-    return Picture(photo.name, photo.size, pixels, kept, content.valid, notes, tuple(more))
+    return Picture(photo.name, photo.size, pixels, kept, valid, notes, tuple(more), own)
 
 
 def _nothing_to_see(pixels: Tensor) -> tuple[str, ...]:
@@ -98,14 +111,22 @@ def _nothing_to_see(pixels: Tensor) -> tuple[str, ...]:
 
 
 def read_ahead(
-    images: Iterable[ImageSource], inference: Inference, *, ahead: int, keep_image: bool
-) -> Iterator[tuple[ImageSource, Picture | ImageError]]:
-    """Images in order, each with what became of it; `ahead` more are read while the caller works on one."""
+    images: Iterable[ImageSource],
+    inference: Inference,
+    *,
+    ahead: int,
+    keep_image: bool,
+    masks: Callable[[ImageSource], Masks] | None = None,
+) -> Iterator[tuple[ImageSource, Picture | Unreadable]]:
+    """Images in order, each with what became of it; `ahead` more are read while the caller works on one.
 
-    def attempt(image: ImageSource) -> Picture | ImageError:
+    masks: those of an image; may raise `DataError`.
+    """
+
+    def attempt(image: ImageSource) -> Picture | Unreadable:
         try:
-            return read(image, inference, keep_image=keep_image)
-        except ImageError as error:
+            return read(image, inference, keep_image=keep_image, masks=None if masks is None else masks(image))
+        except (ImageError, DataError) as error:
             return error
 
     remaining = iter(images)
@@ -114,7 +135,7 @@ def read_ahead(
         yield from ((image, attempt(image)) for image in first)
         return
     remaining = itertools.chain(first, remaining)
-    waiting: deque[tuple[ImageSource, Future[Picture | ImageError]]] = deque()
+    waiting: deque[tuple[ImageSource, Future[Picture | Unreadable]]] = deque()
     with ThreadPoolExecutor(1, "lexiseg-read") as pool:
         try:
             while True:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lexiseg.data.pictures.superpixels import Felzenszwalb
 from lexiseg.proposals._proposals import Proposals
+from lexiseg.proposals._scaling import to_short_side
 
 __all__ = ["Config", "Superpixels", "load", "superpixels"]
 
@@ -35,16 +35,9 @@ class Superpixels:
 
     def propose(self, images: Tensor) -> Proposals:
         if self.config.short_side is not None:
-            images = _scale(images, self.config.short_side)
+            images = to_short_side(images, self.config.short_side)
         maps = [torch.from_numpy(superpixels(each.permute(1, 2, 0).cpu().numpy(), self.config)) for each in images]
         return Proposals.of_labels(torch.stack(maps).to(images.device))
-
-
-def _scale(images: Tensor, short_side: int) -> Tensor:
-    height, width = images.shape[-2:]
-    factor = short_side / min(height, width)
-    size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def load(config: Config) -> Superpixels:

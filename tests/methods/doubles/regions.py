@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.layers import pixels
+from lexiseg.proposals._proposals import Proposals
 from lexiseg.segmenter import Embedding, Inference, MaskScores, Segmenter, TextClassifier, Traits, Variant
 from lexiseg.vocabulary import Vocabulary
 
@@ -37,6 +38,18 @@ class Regions(Embedding):
 
     soft: Tensor
     regions: Tensor
+
+    @property
+    def proposals(self) -> Proposals:
+        region, covers = regions_of(self)
+        return Proposals.of_labels(region, covers)
+
+
+def regions_of(embedding: Regions) -> tuple[Tensor, tuple[int, int]]:
+    """The region of each pixel [B, H, W], and the pixels that this covers: with the padding."""
+    height, width = (PATCH * side for side in embedding.soft.shape[-2:])
+    soft = functional.interpolate(embedding.soft, (height, width), mode="bilinear")
+    return soft.argmax(dim=1), (height, width)
 
 
 def traits(config: Config) -> Traits:
@@ -70,12 +83,11 @@ class Grouping(nn.Module, Segmenter[Regions, TextClassifier]):
         return Regions(soft, torch.einsum("bnhw,bdhw->bnd", soft, cells) / soft.sum((2, 3))[..., None])
 
     def classify(self, embedding: Regions, classifier: TextClassifier) -> MaskScores:
-        size = [PATCH * side for side in embedding.soft.shape[-2:]]  # with the padding
-        region = functional.interpolate(embedding.soft, size, mode="bilinear").argmax(dim=1)
+        region, covers = regions_of(embedding)
         masks = functional.one_hot(region, CENTRES).permute(0, 3, 1, 2).float()
         likeness = functional.normalize(embedding.regions, dim=2) @ classifier.weight.float().T  # [B, N, Q]
         scores = classifier.pool(likeness * classifier.scale, dim=2).softmax(dim=2)
-        return MaskScores(masks, self._with_background(scores, classifier), True, "linear", (size[0], size[1]))
+        return MaskScores(masks, self._with_background(scores, classifier), True, "linear", covers)
 
     def _with_background(self, scores: Tensor, classifier: TextClassifier) -> Tensor:
         best = scores[..., : classifier.channels - classifier.background].amax(dim=2, keepdim=True)  # [B, N, 1]
