@@ -23,6 +23,7 @@ SLOW = {
     "segment",
     "serving",
     "serving_faults",
+    "windows",
 }  # start processes, which import everything again
 Run = Callable[..., list[dict[str, Any]]]
 
@@ -86,3 +87,11 @@ def test_rough_features_leave_nothing_to_prune_and_smooth_ones_do(load: Callable
         return float((corners.amax(dim=0) >= lowest).double().mean())
 
     assert candidates("rough") > 0.5 > 0.3 > candidates("smooth")
+
+
+def test_windows_one_by_one_are_labelled_as_together(run: Run) -> None:
+    """So that both ways do the same work; resizing rounds by a level of a byte, which moves a few borders."""
+    (row,) = run("windows", "--no-memory")
+    assert row["alike"] > 0.99
+    assert row["ms"].keys() == {"together", "together 32", "one by one"}
+    assert 0 < row["network"] < 1
