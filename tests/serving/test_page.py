@@ -254,7 +254,7 @@ def test_two_models_are_compared_side_by_side(visit: Visit) -> None:
 
 def test_options_change_the_answer(visit: Visit) -> None:
     page = visit.open("red, green")
-    visit.upload()
+    visit.upload(flag(96, 128))  # refining takes its time
     page.locator("#more summary").click()
     page.check("#rest")
     page.fill("#background", "blue, yellow")
@@ -337,6 +337,21 @@ def test_words_are_text_and_never_markup(visit: Visit) -> None:
     visit.ready(f"red,{word}")
     assert page.locator("#chips li .name").all_inner_texts() == ["red", word]
     assert page.locator("#chips img").count() == 0
+
+
+@pytest.mark.parametrize(
+    "visit", [{}, {"viewport": {"width": 360, "height": 780}}], indirect=True, ids=["desk", "phone"]
+)
+def test_a_long_phrase_stays_inside_its_column(visit: Visit) -> None:
+    page = visit.open("red")
+    page.fill("#words", "a very long phrase about something that nobody would ever ask for in a photograph")
+    page.press("#words", "Enter")
+    page.wait_for_selector("body[data-ready*=phrase]")
+    assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth")
+    panel = page.locator(".panel").bounding_box()
+    for part in page.locator(".panel li, .panel .add, .panel .choices").all():
+        box = part.bounding_box()
+        assert box is None or box["x"] + box["width"] <= panel["x"] + panel["width"] + 1
 
 
 def test_everything_is_done_with_the_keyboard(visit: Visit) -> None:

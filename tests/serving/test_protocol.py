@@ -67,7 +67,7 @@ class Loop:
 @pytest.fixture
 def connection():
     limits = Limits(header_seconds=1, receive_seconds=2, send_seconds=3)
-    config = uvicorn.Config(lambda scope: None, ws="none")
+    config = uvicorn.Config(lambda scope: None, ws="none", log_config=None, access_log=False)
     loop, transport = Loop(), Transport()
     protocol = timed(limits)(config, ServerState(), {}, loop)  # type: ignore[call-arg]
     protocol.connection_made(transport)

@@ -140,7 +140,7 @@ def test_a_process_asks_for_the_token_and_when_told_to_stop_finishes_what_it_has
         answers: list[int] = []
 
         def ask(number: int) -> None:
-            words = ", ".join(f"thing {number} {place}" for place in range(40))  # thousands of sentences: a moment
+            words = ", ".join(f"thing {number} {place}" for place in range(20))  # thousands of sentences: a moment
             fields = {"words": words, "prompts": "imagenet80"}
             sent = {"files": {"image": png()}, "data": fields, "headers": token, "timeout": 60}
             answers.append(httpx.post(f"{address}/v1/segment", **sent).status_code)  # type: ignore[arg-type]

@@ -161,11 +161,13 @@ const say = (text) => { status.textContent = text; };
 
 function trouble(text) {
   $("problem").hidden = !text;
-  $("problem").querySelector("p").textContent = text ?? "";
+  $("problem").querySelector("p").textContent = sentence(text ?? "");
   if (text) document.body.dataset.problem = text; else delete document.body.dataset.problem;
 }
 
 // drawing
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const percent = (value) => (value > 0 && value < 0.01 ? "< 1 %" : `${Math.round(100 * value)} %`);
 
@@ -207,6 +209,7 @@ function drawChips() {
     word.addEventListener("blur", outline(false));
     return row;
   }), ...unlabelled(found));
+  for (const button of document.querySelectorAll("[data-file]")) button.disabled = !found.length;
   if (focused) { // the same button of the same word keeps the focus
     const row = [...chips.children].find((one) => one.dataset.word === focused.closest("li").dataset.word);
     row?.querySelector(focused.classList.contains("remove") ? ".remove" : ".word").focus();
@@ -229,7 +232,7 @@ function drawWarnings(found) {
   const texts = [...new Set(found.flatMap((result) => result.warnings))];
   $("warnings").hidden = !texts.length;
   $("warnings").replaceChildren(...texts.map((text) => {
-    const line = element("p", { textContent: text.charAt(0).toUpperCase() + text.slice(1) });
+    const line = element("p", { textContent: sentence(text) });
     const { about, instead } = advice(text);
     const place = state.words.findIndex((word) => nameOf(word) === about);
     if (instead && place >= 0) {
