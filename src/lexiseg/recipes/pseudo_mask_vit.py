@@ -20,7 +20,7 @@ from lexiseg.training.recipe import Group, Optimiser
 
 __all__ = ["MINI", "RECIPE", "TOY"]
 
-_NO_DECAY = (Group(("*.bias", "*norm*", "*embed*", "*_scale"), weight_decay=0.0),)
+_NO_DECAY = (Group(("*.bias", "*norm*", "*_embedding.weight", "*class_embedding", "*_scale"), weight_decay=0.0),)
 
 RECIPE = replace(s_seg.CC12M, model="pseudo_mask_vit/vit-b16", objective=Training(), groups=_NO_DECAY)
 MINI = replace(s_seg.MINI, model="pseudo_mask_vit/small", objective=Training(), groups=_NO_DECAY)

@@ -37,7 +37,9 @@ __all__ = ["CC12M", "CC15M", "MINI", "MINI_FROM_SCRATCH", "RECIPE", "TOY"]
 # pairs that the authors of GroupViT could get; of RedCaps' twelve million the paper takes the first eleven or so
 _CC3M, _CC12M, _REDCAPS = 2_891_445, 11_156_203, 11_866_987
 _EPOCHS, _WARMUP_EPOCHS, _BATCH = 30, 2, 4096
-_NO_DECAY = ("*.bias", "*norm*", "*projection.1.*", "*embed*", "*_scale", "*.fpn.*.1.*", "*relative_position*")
+_NO_DECAY = (
+    "*.bias", "*norm*", "*projection.1.*", "*.fpn.*.1.weight", "*embedder.weight", "*_embedding.weight", "*_scale",
+)  # fmt: skip
 
 
 def _recipe(places: tuple[str, ...], pairs: int) -> Recipe:
@@ -54,7 +56,7 @@ def _recipe(places: tuple[str, ...], pairs: int) -> Recipe:
         steps=_EPOCHS * pairs // _BATCH,
         batch_size=_BATCH,
         optimiser=Optimiser(rate=5e-4, weight_decay=0.05),
-        groups=(Group(_NO_DECAY, weight_decay=0.0),),
+        groups=(Group((*_NO_DECAY, "*relative_position*"), weight_decay=0.0),),
         schedule=Schedule("cosine", warmup=_WARMUP_EPOCHS / _EPOCHS),
         precision="bf16",
         benchmarks=("voc21", "context60", "coco_object"),
