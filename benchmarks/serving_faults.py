@@ -285,7 +285,7 @@ def fuzz(one: Server, cases: int) -> dict[str, Any]:
     url = f"http://127.0.0.1:{one.port}"
     command = [tool, "run", f"{url}/v1/openapi.json", "--url", url, "-n", str(max(1, cases // 70)), "--seed", "1"]
     # random bytes are no photograph: that a form follows the description does not make it one
-    command += ["--continue-on-failure", "--exclude-checks", "positive_data_acceptance", "--max-time", "900"]
+    command += ["--continue-on-failure", "--exclude-checks", "positive_data_acceptance", "--max-time", "600"]
     found = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
     print(found.stdout[-4000:], file=sys.stderr)
     told = re.findall(r"[\d,]+ generated[^\n]*", found.stdout)

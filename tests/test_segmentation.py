@@ -183,6 +183,19 @@ def test_grey_pngs_hold_the_labels_for_programs_that_ignore_palettes(tmp_path: P
     assert_same(result, Segmentation.load(tmp_path / "a.png"), scores=False)
 
 
+@pytest.mark.parametrize("classes", [4, 300])
+def test_bytes_are_those_of_the_files_that_save_writes(tmp_path: Path, classes: int) -> None:
+    result = segmentation(classes)
+    for grey in (False, True):
+        result.save(tmp_path / "a.png", grey=grey)
+        assert result.to_png(grey=grey) == (tmp_path / "a.png").read_bytes()
+    (tmp_path / "b.npz").write_bytes(result.to_npz())
+    loaded = Segmentation.load(tmp_path / "b.npz")
+    assert np.array_equal(loaded.labels, result.labels)
+    assert loaded.vocabulary == result.vocabulary
+    assert loaded.to_json() == result.to_json()
+
+
 @pytest.mark.parametrize(
     ("classes", "grey", "kind"), [(4, False, "palette"), (4, True, "grey"), (847, False, "grey"), (847, True, "grey")]
 )

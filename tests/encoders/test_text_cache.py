@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lexiseg import files
 from lexiseg.encoders.prompts import Prompts
-from lexiseg.encoders.text_cache import LANES, MOST_FILES, TextCache, fold_tensors
+from lexiseg.encoders.text_cache import LANES, MOST_FILES, TextCache, TextMemory, fold_tensors
 from lexiseg.files import cache_folder
 
 KEY = TextCache.key("model", Prompts(("a {}.",)))
@@ -173,3 +173,24 @@ def test_folding_tells_rows_that_changed_places() -> None:
 def test_folding_takes_scalars_and_nothing() -> None:
     assert fold_tensors({"scale": torch.tensor(1.0)}) != fold_tensors({"scale": torch.tensor(2.0)})
     assert fold_tensors({"none": torch.zeros(0)}) != fold_tensors({})
+
+
+def test_a_memory_gives_back_what_it_was_given_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEXISEG_CACHE", str(tmp_path / "cache"))
+    memory = TextMemory()
+    memory.write(KEY, vectors("cat", "dog"))
+    assert same(memory.read(KEY, ["dog", "cat", "bird"]), vectors("cat", "dog"))
+    assert memory.read("another key", ["cat"]) == {}
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_memory_keeps_the_words_that_were_asked_for_last() -> None:
+    memory = TextMemory(most=3)
+    memory.write(KEY, vectors("a", "b", "c"))
+    memory.read(KEY, ["a"])
+    memory.write(KEY, vectors("d"))
+    assert memory.read(KEY, "abcd").keys() == {"a", "c", "d"}
+    memory.write(KEY, vectors(*"efghi"))
+    assert memory.read(KEY, "abcdefghi").keys() == {"g", "h", "i"}
