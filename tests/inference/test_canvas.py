@@ -18,7 +18,7 @@ class Noted(Canvas):
         super().__init__(rows, columns, channels=1)
         self.drawn: list[tuple[int, int, int]] = []
 
-    def draw(self, values: Tensor, rows: Axis, columns: Axis) -> None:
+    def draw(self, values: Tensor, rows: Axis, columns: Axis, shown: Tensor | None) -> None:
         self.drawn.append((self.done, len(rows), values.shape[1]))
 
 

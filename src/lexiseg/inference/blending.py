@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.inference.canvas import Canvas
+from lexiseg.inference.channels import only, shown
 from lexiseg.inference.upsample import Result, Size, axes, values_at
 from lexiseg.inference.windows import Box
 from lexiseg.segmenter import MaskScores
@@ -47,6 +48,8 @@ def blend(results: Iterable[Window], resized: Size, canvas: Canvas, budget: int)
     """
     height, width = resized
     for start, stop, active in _stretches(results, height):
+        kept = shown([result for _, result in active])
+        active = [(box, only(result, kept)) for box, result in active]
         # the row after the last one is the next stretch's; pixels of the photograph in between need both
         down, across = _knots(active, (start, min(stop, height - 1)), 0), _knots(active, (0, width - 1), 1)
         step = max(1, budget // (_numbers(active) * len(across)))
@@ -57,7 +60,7 @@ def blend(results: Iterable[Window], resized: Size, canvas: Canvas, budget: int)
             if last > canvas.done:
                 values = _mean(active, knots, across)  # [K, n, m]
                 part = canvas.rows.rows(canvas.done, last)
-                canvas.fill(values, part.through(knots), canvas.columns.through(across))
+                canvas.fill(values, part.through(knots), canvas.columns.through(across), kept)
 
 
 def blend_rows(results: Iterable[Window], resized: Size, budget: int) -> Iterator[tuple[int, Tensor]]:

@@ -34,10 +34,12 @@ class Canvas(ABC):
     def size(self) -> Size:
         return len(self.rows), len(self.columns)
 
-    def add(self, values: Tensor, first: int = 0) -> None:
+    def add(self, values: Tensor, first: int = 0, shown: Tensor | None = None) -> None:
         """Takes grid rows `first` ... [K, n, w], and fills every row of the map that they complete.
 
         values: finite float32; K is `channels`, and one more with `shares`.
+        shown: the channels that the values are of, ascending, where it is not all: sums over masks that are 0 in all
+            others. K is as many, and one more.
 
         Bands come in order, and each repeats the last grid row of the one before: rows in between need both.
         """
@@ -45,18 +47,19 @@ class Canvas(ABC):
         if start == stop:
             return
         assert self.rows.low[start] >= first, "a band does not repeat the last row of the one before"
-        self.fill(values, self.rows.rows(start, stop, first), self.columns)
+        self.fill(values, self.rows.rows(start, stop, first), self.columns, shown)
 
-    def fill(self, values: Tensor, rows: Axis, columns: Axis) -> None:
+    def fill(self, values: Tensor, rows: Axis, columns: Axis, shown: Tensor | None = None) -> None:
         """Fills the next rows of the map, which lie as `rows` and `columns` say on a grid of values [K, h, w].
 
         The pixels that lie between the same two cells of `columns` lie there evenly; so do those of `rows`.
+        shown: as in `add`.
         """
-        self.draw(values, rows, columns)
+        self.draw(values, rows, columns, shown)
         self.done += len(rows)
 
     @abstractmethod
-    def draw(self, values: Tensor, rows: Axis, columns: Axis) -> None:
+    def draw(self, values: Tensor, rows: Axis, columns: Axis, shown: Tensor | None) -> None:
         """What each kind of map does with rows `done` ... of it."""
 
 

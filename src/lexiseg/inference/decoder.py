@@ -82,8 +82,10 @@ class Decoder(Canvas):
         """The compiled loops, where they can be used."""
         return _kernels() if device.type == "cpu" else None
 
-    def draw(self, values: Tensor, rows: Axis, columns: Axis) -> None:
-        if self.kernels(values.device) is None:
+    def draw(self, values: Tensor, rows: Axis, columns: Axis, shown: Tensor | None) -> None:
+        if shown is not None:
+            self._with_few(values, rows, columns, shown)
+        elif self.kernels(values.device) is None:
             self._with_torch(values, rows, columns)
         else:
             self._with_kernel(values.permute(1, 2, 0).contiguous().numpy(), rows, columns)
@@ -91,6 +93,26 @@ class Decoder(Canvas):
     def finish(self) -> Decoded:
         assert self.done == len(self.labels), "some rows of the grid are missing"
         return Decoded(self.labels, self.scores)
+
+    def _with_few(self, values: Tensor, rows: Axis, columns: Axis, shown: Tensor) -> None:
+        """By a decoder of these channels, whose labels are then those of the channels."""
+        few = Decoder(
+            rows,
+            columns,
+            len(shown),
+            background=bool(shown[-1] == self.background),
+            threshold=self.threshold,
+            scores=self.scores is not None,
+            shares=self.shares,
+        )
+        few.fill(values, rows, columns)
+        classes = shown[: few.channels - (few.background >= 0)].cpu().numpy()
+        channel_of = np.full(few.unlabelled + 1, self.unlabelled, self.labels.dtype)
+        channel_of[: len(classes)] = classes
+        here = slice(self.done, self.done + len(rows))
+        self.labels[here] = channel_of[few.labels]
+        if self.scores is not None:
+            self.scores[here] = few.scores
 
     def _with_kernel(self, values: npt.NDArray[np.float32], axis: Axis, columns: Axis) -> None:
         """values: [h, w, K]."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lexiseg.inference.canvas import Canvas, bands
+from lexiseg.inference.channels import only, shown
 from lexiseg.inference.decoder import Decoder
 from lexiseg.inference.upsample import Axis, sums
 from lexiseg.segmenter import MaskScores
@@ -53,9 +54,12 @@ def draw(result: MaskScores, canvas: Canvas) -> None:
 
 def _add_sums(result: MaskScores, canvas: Canvas) -> None:
     height, width = result.grid
-    for start, stop in bands(height, _numbers_per_place(result) * width, result.masks.device):
+    kept = shown([result])
+    few = only(result, kept)
+    assert isinstance(few, MaskScores), "they are masks"
+    for start, stop in bands(height, _numbers_per_place(few) * width, result.masks.device):
         first = max(0, start - 1)
-        canvas.add(sums(result, result.masks[0, :, first:stop]), first)
+        canvas.add(sums(few, result.masks[0, :, first:stop]), first, kept)
 
 
 def _fill_sums(result: MaskScores, canvas: Canvas) -> None:

@@ -23,13 +23,19 @@ class Posterior(Canvas):
         self.channel = channel
         self.scores: npt.NDArray[np.float16] = np.empty(self.size, np.float16)
 
-    def draw(self, values: Tensor, rows: Axis, columns: Axis) -> None:
+    def draw(self, values: Tensor, rows: Axis, columns: Axis, shown: Tensor | None) -> None:
+        channel = self.channel
+        if shown is not None:
+            if not bool((shown == channel).any()):
+                self.scores[self.done : self.done + len(rows)] = 0
+                return
+            channel = int((shown == channel).nonzero())
         for start, stop in bands(len(rows), 2 * len(values) * len(columns), values.device):
             here = columns.along_rows(rows.rows(start, stop).upsample(values))  # [K, n, W]
-            share = self._share(here).nan_to_num_(0).clamp_(0, 1)
+            share = self._share(here, channel).nan_to_num_(0).clamp_(0, 1)
             self.scores[self.done + start : self.done + stop] = share.half().cpu().numpy()
 
-    def _share(self, values: Tensor) -> Tensor:
+    def _share(self, values: Tensor, channel: int) -> Tensor:
         if self.shares:
-            return values[self.channel] / values[-1]
-        return (values[self.channel] - values.logsumexp(dim=0)).exp()
+            return values[channel] / values[-1]
+        return (values[channel] - values.logsumexp(dim=0)).exp()
