@@ -99,8 +99,11 @@ def values(segmenter: Any, classifier: Any, pixels: torch.Tensor, size: Any) -> 
     return torch.einsum("nk,nyx->kyx", scores, weights)
 
 
-@pytest.mark.parametrize("band", [labelling.BAND, 300], ids=["at once", "in bands"])
-@pytest.mark.parametrize("segmenter", [Colours, Uncut, Masks, Linear, Padded])
+@pytest.mark.parametrize(
+    ("segmenter", "band"),
+    [(Colours, 300), (Uncut, labelling.BAND), (Masks, labelling.BAND), (Masks, 300), (Linear, 300), (Padded, 300)],
+    ids=["places", "in one piece", "masks", "masks in bands", "weights", "padded"],
+)
 @pytest.mark.parametrize(
     "changes",
     [
