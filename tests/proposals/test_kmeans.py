@@ -145,7 +145,7 @@ def test_keys_of_a_clip_are_what_key_smoothing_reads() -> None:
     """MaskCLIP's own path to them."""
     features = kmeans.load(kmeans.Config(read="keys", side=64)).features
     image = pictures(1)[..., :64, :64]
-    variant = maskclip.VARIANTS["mini"]
+    variant = maskclip.VARIANTS["mini-vit"]
     clip = maskclip.load(replace(variant, config=replace(variant.config, key_smoothing=True)))
     assert torch.allclose(features(image), clip.embed_image(image).keys, atol=1e-5)
 
