@@ -36,6 +36,14 @@ def test_a_picture_is_scaled_to_its_short_side_first() -> None:
     assert found.of_image(0, (300, 450)).shape[1:] == (300, 450)
 
 
+def test_a_narrow_strip_is_not_enlarged_beyond_a_few_squares() -> None:
+    strip = torch.randint(0, 256, (1, 3, 1, 900), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = superpixels.load(superpixels.Config(short_side=30)).propose(strip)
+    height, width = found.masks.shape[-2:]
+    assert height * width <= 1.1 * 4 * 30**2
+    assert found.valid.all()
+
+
 @pytest.mark.parametrize("wrong", [{"scale": -1}, {"sigma": float("nan")}, {"min_size": 0}, {"short_side": 0}])
 def test_a_mistake_is_a_sentence(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="must be"):

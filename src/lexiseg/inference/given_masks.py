@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lexiseg.errors import SettingError
-from lexiseg.inference.upsample import Size, axes
+from lexiseg.inference.upsample import Axis, Size, axes
 from lexiseg.inference.windows import Box
 from lexiseg.proposals._proposals import SURE, Proposals
 
@@ -116,23 +116,26 @@ def _check_weights(array: npt.NDArray[Any], name: str) -> None:
 def _of_proposals(proposals: Proposals, name: str, size: Size, resized: Size) -> GivenMasks:
     if len(proposals.masks) != 1:
         raise SettingError(f"the Proposals given for {name} are of {len(proposals.masks)} pictures; give those of one")
-    logits, valid = proposals.masks[0].cpu(), proposals.valid[0].cpu()
-    logits = logits[valid]
+    logits = proposals.masks[0].cpu()[proposals.valid[0].cpu()]
     grid = (logits.shape[1], logits.shape[2])
     if proposals.covers is None and (grid[0] > resized[0] or grid[1] > resized[1]):
         weights = _resized(lambda chosen: logits[chosen].float().sigmoid().numpy(), resized)
     else:
-        rows, columns = axes(grid, resized, covers=proposals.covers, seen=size)
+        seen = axes(grid, resized, covers=proposals.covers, seen=size)
 
         def weights(chosen: slice) -> Tensor:
-            return columns.along_rows(rows.upsample(logits[chosen])).sigmoid()
+            return _interpolated(logits[chosen], seen).sigmoid()
 
     inside = np.zeros(size, bool)
     if len(logits):
-        rows, columns = axes(grid, size, covers=proposals.covers, seen=size)
-        best = columns.along_rows(rows.upsample(logits.amax(dim=0, keepdim=True)))[0]
-        inside = (best > -SURE).numpy()
+        whole = axes(grid, size, covers=proposals.covers, seen=size)
+        inside = (_interpolated(logits.amax(dim=0, keepdim=True), whole)[0] > -SURE).numpy()
     return GivenMasks(_weighed(weights, len(logits), resized, name), inside, _digest(logits.float().numpy()))
+
+
+def _interpolated(logits: Tensor, places: tuple[Axis, Axis]) -> Tensor:
+    rows, columns = places
+    return columns.along_rows(rows.upsample(logits))
 
 
 def _resized(masks: Callable[[slice], npt.NDArray[Any]], resized: Size) -> Weights:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional
 
 __all__ = ["scaled_down", "to_short_side"]
 
+MOST_SQUARES = 4
+
 
 def to_short_side(images: Tensor, short_side: int) -> Tensor:
-    """uint8 [B, 3, H, W] whose short side has so many pixels."""
-    return _scaled(images, short_side / min(images.shape[-2:]))
+    """uint8 [B, 3, H, W] whose short side has so many pixels.
+
+    A narrow strip is enlarged less: to at most MOST_SQUARES squares of that side.
+    """
+    height, width = images.shape[-2:]
+    factor = short_side / min(height, width)
+    if factor > 1:
+        area = max(height * width, MOST_SQUARES * short_side**2)
+        factor = min(factor, math.sqrt(area / (height * width)))
+    return _scaled(images, factor)
 
 
 def scaled_down(images: Tensor, long_side: int | None) -> Tensor:
