@@ -20,10 +20,12 @@ from lexiseg.evaluation.counting import Keep
 from lexiseg.evaluation.oracle import oracle
 from lexiseg.evaluation.result import Result
 from lexiseg.evaluation.setup import Model, Setup
+from lexiseg.formats import coco
 from lexiseg.metrics.confusion import Confusion
-from lexiseg.metrics.oracle import label_proposals
+from lexiseg.metrics.oracle import label_proposals, label_segments
 from lexiseg.metrics.scores import score
 from lexiseg.segmenter import DenseLogits, MaskScores
+from methods.shelf import doubles
 
 CLASSES = ["red", "green", "blue"]
 TRUTHS = {key: label(truth, CLASSES) for key, (_, truth) in TWO.items()}
@@ -148,3 +150,66 @@ def test_a_proposer_is_scored_without_any_words(two: Path) -> None:
 def test_a_setting_that_a_proposer_lacks_is_named(two: Path) -> None:
     with pytest.raises(UnknownName, match="clusters"):
         of("kmeans", two, {"clusters": 3})
+
+
+@pytest.mark.parametrize("name", ["selective_search", "contours"])
+def test_every_proposer_is_scored(two: Path, name: str) -> None:
+    result = of(name, two, {"long_side": 40, "most": 7})
+    assert result.facts["settings"]["most"] == 7
+    assert result["pixel_accuracy"] > 0
+    soft = of(name, two, {"long_side": 40, "most": 7}, assign="soft")
+    assert soft.facts["protocol"]["assign"] == "soft"
+
+
+def test_a_model_with_regions_is_scored_by_its_masks(two: Path) -> None:
+    with doubles():
+        result = of("masked/tiny", two)
+    expected = Confusion.empty(3)
+    for truth in TRUTHS.values():
+        height, width = truth.shape
+        rows, columns = np.arange(height) >= (height + 1) // 2, np.arange(width) >= (width + 1) // 2
+        quarter = 2 * rows[:, None] + columns
+        expected.update(label_segments(quarter, truth, 3), truth)
+    assert result["pixel_accuracy"] == pytest.approx(score(expected.tallies)["pixel_accuracy"])
+
+
+@pytest.mark.parametrize("form", ["npz", "folder", "json", "coco"])
+def test_masks_in_any_form_are_scored_alike(two: Path, proposals: Path, tmp_path: Path, form: str) -> None:
+    place = tmp_path / "masks"
+    place.mkdir()
+    images, annotations = [], []
+    for number, key in enumerate(TRUTHS):
+        masks = np.load(proposals / f"{key}.npz")["masks"] > 0.6
+        found = [
+            {"segmentation": coco.annotation(mask, 0, "region")["segmentation"], "image_id": number} for mask in masks
+        ]
+        images.append({"id": number, "file_name": f"{key}.png"})
+        annotations += found
+        if form == "npz":
+            np.savez(place / f"{key}.npz", masks=masks)
+        elif form == "folder":
+            (place / key).mkdir()
+            for mask_number, mask in enumerate(masks):
+                Image.fromarray(mask).save(place / key / f"{mask_number}.png")
+        elif form == "json":
+            (place / f"{key}.json").write_text(json.dumps(found))
+    if form == "coco":
+        place = tmp_path / "masks.json"
+        place.write_text(json.dumps({"images": images, "annotations": annotations}))
+    expected = Confusion.empty(3)
+    for key, truth in TRUTHS.items():
+        masks = np.load(proposals / f"{key}.npz")["masks"] > 0.6
+        expected.update(label_proposals(masks, truth, 3), truth)
+    result = of(place, two, keep=Keep(tmp_path / "result.json"))
+    assert result["miou"] == pytest.approx(score(expected.tallies)["miou"])
+    assert of(place, two, keep=Keep(tmp_path / "result.json")).scores == result.scores
+
+
+def test_what_is_in_no_part_stays_unlabelled(two: Path, tmp_path: Path) -> None:
+    place = tmp_path / "none"
+    place.mkdir()
+    for key, truth in TRUTHS.items():
+        Image.fromarray(np.where(truth == 1, 255, truth).astype(np.uint8)).save(place / f"{key}.png")
+    result = of(place, two)
+    assert result.classes["green"].iou == 0
+    assert result.classes["red"].iou == result.classes["blue"].iou == 1
