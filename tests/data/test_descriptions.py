@@ -15,6 +15,7 @@ from lexiseg.data.labelled.descriptions import PhotographData
 from lexiseg.data.mini.descriptions import MaskedData, MiniData
 from lexiseg.data.mini.pairs import Mini
 from lexiseg.data.opening import Workers
+from lexiseg.data.pairs.captions import nouns_and_verbs
 from lexiseg.data.pairs.descriptions import Captions, PairData
 from lexiseg.data.scene_data import SceneLabelData, ScenePairData
 from lexiseg.data.scenes import Scenes, class_names
@@ -82,6 +83,21 @@ def test_a_wordpiece_tokenizer_turns_on_the_noise(photos, tmp_path):
     assert any("[MASK]" in text for text in texts)
     with pytest.raises(SettingError, match="cannot be loaded"):
         PairData((photos,), captions=Captions(tokenizer=str(tmp_path / "nothing"))).open(**OPEN)
+
+
+def test_words_of_a_caption_take_its_place(photos):
+    data = PairData((photos,), augmentation=PairAugmentation(size=8), captions=Captions(words="a photo of {}."))
+    plain = PairData((photos,), augmentation=PairAugmentation(size=8))
+    found, captions = (
+        {text for batch, _ in islice(each.open(**OPEN).stream(), 10) for text in batch["texts"]}
+        for each in (data, plain)
+    )
+    words = {caption: nouns_and_verbs(caption) for caption in captions}
+    assert found == {f"a photo of {' '.join(each)}." if each else caption for caption, each in words.items()}
+    with pytest.raises(SettingError, match="where the caption's words go"):
+        Captions(words="a photo")
+    with pytest.raises(SettingError, match="both change the caption"):
+        Captions(words="{}", tokenizer="any")
 
 
 def test_classes_are_hidden_and_suppressed_by_name(root):

@@ -109,7 +109,8 @@ def test_every_weight_learns() -> None:
     torch.manual_seed(0)
     network = StudentNetwork(StudentShape("upernet", "transformers:a/b"), 7, source_config=MAE).train()
     network(images(32, 32)).square().sum().backward()
-    assert [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()] == []
+    still = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
+    assert [name for name in still if not name.endswith("k_proj.bias")] == []  # the softmax takes no notice of it
 
 
 def test_weights_of_a_plain_vit_fit_too_and_others_are_told(mae: Path, tmp_path: Path) -> None:

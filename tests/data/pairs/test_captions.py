@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizer
 
-from lexiseg.data.pairs.captions import WordPieceNoise, clean, nouns_and_verbs, rejoin, tag, word_prompts
+from lexiseg.data.pairs.captions import WordPieceNoise, clean, nouns_and_verbs, rejoin, tag, word_prompts, words_alone
 
 # written and tagged by hand; a word after "/" is a verb
 TAGGED = {
@@ -136,3 +136,16 @@ def test_noise_works_on_a_tokenizer_of_transformers(tmp_path):
     assert tokenizer.tokenize(masked) == ["[MASK]", "[MASK]"]
     replaced = WordPieceNoise(tokenizer, keep=0.0, mask=0.0, replace=1.0)("a a a a a a a a", np.random.default_rng(0))
     assert replaced != "a a a a a a a a"
+
+
+def test_words_take_the_captions_place_in_their_order() -> None:
+    random = np.random.default_rng(0)
+    for caption, tagged in TAGGED.items():
+        wanted = {word for part in tagged.split("/") for word in part.split()}
+        found = (
+            words_alone(caption, random, form="a photo of {}.").removeprefix("a photo of ").removesuffix(".").split()
+        )
+        assert set(found) == wanted
+        assert found == sorted(found, key=caption.lower().index)
+    assert words_alone("of the and", random, form="a photo of {}.") == "of the and"
+    assert words_alone("{} of a dog", random, form="{}!") == "dog!"
