@@ -1,6 +1,6 @@
 """Writes a model of transformers' as GroupViT's authors lay out their checkpoints (docs/papers/groupvit.md §5.6).
 
-Module by module, so that it is another way to the names than the table of replacements in `encoders/groupvit.py`.
+Module by module, so that it is another way to the names than the table in `encoders/groupvit_towers.py`.
 """
 
 from __future__ import annotations

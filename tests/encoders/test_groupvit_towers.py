@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoTokenizer, GroupViTModel
 
-from lexiseg.encoders.groupvit import Groups, GroupVit, GroupVitShape
+from lexiseg.encoders.groupvit_towers import Groups, GroupVit, GroupVitShape
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import pad
@@ -46,7 +46,10 @@ def towers(shape: GroupVitShape = TWO) -> GroupVit:
 
 def theirs(made: GroupVit, folder: Path) -> Any:
     made.save(folder)
-    return GroupViTModel.from_pretrained(folder).eval()
+    model = GroupViTModel.from_pretrained(folder).eval()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()  # what lies in the file unaligned is rounded otherwise
+    return model
 
 
 def equal(one: GroupVit, other: GroupVit) -> bool:
@@ -60,14 +63,16 @@ def equal(one: GroupVit, other: GroupVit) -> bool:
 
 
 @SHAPES
-@torch.no_grad()
+@pytest.mark.parametrize("training", [True, False])  # gradients, three together; none, one alone
 def test_pictures_of_the_towers_own_size_have_exactly_transformers_numbers(
-    shape: GroupVitShape, tmp_path: Path
+    shape: GroupVitShape, training: bool, tmp_path: Path
 ) -> None:
-    made, images = towers(shape), randn(3, 3, 32, 32)
+    made, images = towers(shape), randn(3 if training else 1, 3, 32, 32)
     model = theirs(made, tmp_path)
-    seen = model.vision_model(images, output_attentions=True, return_dict=True)
-    image, groups = made.image_features(images)
+    with torch.set_grad_enabled(training):
+        seen = model.vision_model(images, output_attentions=True, return_dict=True)
+        image, groups = made.image_features(images)
+    assert groups.tokens.requires_grad == training
     assert torch.equal(groups.tokens, seen.last_hidden_state)
     assert len(groups.assignments) == len(seen.attentions) == len(shape.groups)
     assert all(torch.equal(one, other) for one, other in zip(groups.assignments, seen.attentions, strict=True))
@@ -75,6 +80,18 @@ def test_pictures_of_the_towers_own_size_have_exactly_transformers_numbers(
     assert torch.equal(
         made.vision.project(groups.tokens).flatten(0, 1), model.visual_projection(groups.tokens.flatten(0, 1))
     )
+
+
+@torch.no_grad()
+def test_without_gradients_pictures_pass_one_by_one() -> None:
+    """On a CPU, where that is faster; the numbers of all together differ by rounding alone."""
+    made, images = towers(), randn(3, 3, 32, 32)
+    one_by_one = made.vision(images)
+    for place in range(3):
+        assert torch.equal(one_by_one.tokens[place], made.vision(images[place : place + 1]).tokens[0])
+    with torch.enable_grad():
+        together = made.vision(images)
+    torch.testing.assert_close(one_by_one.tokens, together.tokens, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -115,9 +132,9 @@ def test_pictures_of_other_sizes_have_stretched_positions(
     seen = model.encoder(states, output_attentions=True, return_dict=True)
     groups = made.vision(images)
     assert groups.grid == grid
-    torch.testing.assert_close(groups.tokens, model.layernorm(seen.last_hidden_state), atol=1e-6, rtol=0)
+    torch.testing.assert_close(groups.tokens, model.layernorm(seen.last_hidden_state), atol=1e-5, rtol=0)
     for one, other in zip(groups.assignments, seen.attentions, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lexiseg.encoders.clip import OPENAI_TOKENIZER
-from lexiseg.encoders.groupvit import GroupVit, GroupVitShape
+from lexiseg.encoders.groupvit_towers import GroupVit, GroupVitShape
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.tokenizer import Tokenizer, pad

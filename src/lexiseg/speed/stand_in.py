@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from lexiseg.encoders.clip import Clip
 from lexiseg.encoders.clip_shape import ClipShape
-from lexiseg.encoders.groupvit import GroupVit, GroupVitShape
+from lexiseg.encoders.groupvit_towers import GroupVit, GroupVitShape
 from lexiseg.encoders.prompts import Prompts
 from lexiseg.encoders.text_cache import TextCache
 from lexiseg.encoders.vit_bert import VitBert, VitBertShape

@@ -158,10 +158,18 @@ class GroupVitVision(nn.Module):
         height, width = images.shape[-2:]
         images = functional.pad(images, (0, -width % self.patch, 0, -height % self.patch))
         grid = images.shape[-2] // self.patch, images.shape[-1] // self.patch
+        # transformers' attention writes all its weights, 17 MB for a window: of several they leave a core's caches
+        alone = images.device.type == "cpu" and not torch.is_grad_enabled()
+        parts = [self._groups(part) for part in torch.split(images, 1 if alone else len(images))]
+        tokens, *assignments = parts[0] if len(parts) == 1 else [torch.cat(each) for each in zip(*parts, strict=True)]
+        return Groups(tokens, tuple(assignments), grid)
+
+    def _groups(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The tokens and assignments of `Groups`, of pictures of whole patches."""
         # transformers' own forward refuses other sizes than the tower's, and guesses the grid from the token count
         tokens = self.model.embeddings(images, interpolate_pos_encoding=True)
         encoded = self.model.encoder(tokens, output_attentions=True, return_dict=True)
-        return Groups(self.model.layernorm(encoded.last_hidden_state), encoded.attentions, grid)
+        return self.model.layernorm(encoded.last_hidden_state), *encoded.attentions
 
     def project(self, tokens: Tensor) -> Tensor:
         """[..., W] -> [..., D], not of unit length."""
