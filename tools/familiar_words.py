@@ -1,7 +1,7 @@
 """Finds out which nouns an embedded CLIP knows, and writes familiar.json beside its weights (`encoders.familiar`).
 
     apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet
-    python tools/familiar_words.py --weights runs/mini_clip/model --words mini-words.safetensors \\
+    python tools/familiar_words.py --weights runs/joined --words tools/training/places.safetensors \\
         --wordnet wordnet/usr/share/wordnet
 
 --words is the file of `lexiseg.data.mini.meanings.prepare`, whose vectors are those of a sentence encoder. A noun

@@ -1,7 +1,7 @@
 """Every number and picture of an embedded CLIP's model card, in one go.
 
-    python tools/model_card.py --data DATA --out cards/new --weights runs/mini_clip/model
-    python tools/model_card.py --data DATA --out cards/new --weights runs/mini_clip/model --quick
+    python tools/model_card.py --data DATA --out cards/new --weights runs/joined
+    python tools/model_card.py --data DATA --out cards/new --weights runs/joined --quick
 
 Writes card.json with all numbers, card.md with the tables and the commands, and two JPEGs. What is finished is not done
 again, so the same command goes on where it was interrupted. Parts:

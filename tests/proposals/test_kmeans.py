@@ -194,8 +194,9 @@ def test_a_centre_without_cells_moves_to_the_cell_that_is_farthest_from_its_own(
     """Two tight groups and three clusters, two of which begin at one point: scikit-learn fills the empty one too."""
     points = torch.cat([torch.zeros(5, 1), torch.full((4, 1), 10.0), torch.tensor([[13.0]])])[None].double()
     begin = torch.tensor([[[0.0], [0.0], [10.0]]]).double()
-    labels = kmeans.assign(points, begin)
-    moved = kmeans._refill(points, labels, begin, kmeans.update(points, labels, begin, spherical=False))
+    distances = torch.cdist(points, begin).square()
+    labels = distances.argmin(2)
+    moved = kmeans._refill(points, labels, distances, kmeans.update(points, labels, begin, spherical=False))
     assert moved[0, 1].item() == 13.0
     theirs = SklearnKMeans(3, init=begin[0].numpy(), n_init=1, tol=0).fit(points[0].numpy())
     found = kmeans.cluster(points, 3, empty="farthest")

@@ -61,7 +61,7 @@ def _recipes(file: str) -> dict[str, str]:
 
 
 def _stages(stages: Sequence[Stage]) -> str:
-    """What is trained, and for how long: "mini_clip/mini, 8,460 steps in 2 stages"."""
+    """What is trained, and for how long: "mini_clip_vit/mini, 8,460 steps in 2 stages"."""
     steps = sum(getattr(stage, "steps", 0) for stage in stages)
     return f"{getattr(stages[-1], 'model', '')}, {steps:,} steps" + (
         f" in {len(stages)} stages" if len(stages) > 1 else ""

@@ -1,6 +1,6 @@
 """Chooses the sentence that words are put into: `lexiseg prompts`.
 
-`lexiseg prompts`: chooses the sentence that words are put into, on training photographs.
+It looks at training photographs alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Applies RandAugment and random erasing to pictures.
 
-RandAugment, and random erasing after it: a few of many picture operations, all of one strength.
+A picture gets a few of many operations, all of one strength.
 
 Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space", CVPR Workshops 2020, in
 the variant that vision transformers are trained with ("m9-mstd0.5-inc1"): strengths vary a little, an operation that is

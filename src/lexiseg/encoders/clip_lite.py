@@ -104,10 +104,7 @@ class ClipLite(nn.Module):
 
     def dense(self, images: Tensor, *, positions: bool = False) -> Tensor:
         """CLIP's own dense output [B, D, h, w]: self-attention of all cells through the pool. It has no positions."""
-        features = self.trunk(images)
-        tokens = self.attnpool.tokens(features, positions=positions)
-        vectors = self.attnpool.attend(tokens, tokens)[:, 1:]  # [B, L, D]
-        return vectors.mT.reshape(len(vectors), -1, *features.shape[-2:])
+        return self.attnpool.dense(self.trunk(images), positions=positions)
 
     def forward(self, images: Tensor) -> Tensor:
         """One vector per image [B, D], not normalised."""

@@ -108,10 +108,7 @@ class ClipResNet(nn.Module):
 
         The authors of MaskCLIP leave the pool's position embedding out here; `positions` adds it.
         """
-        features = self.trunk(images)
-        tokens = self.attnpool.tokens(features, positions=positions)
-        vectors = self.attnpool.attend(tokens, tokens)[:, 1:]  # [B, L, D]
-        return vectors.mT.reshape(len(vectors), -1, *features.shape[-2:])
+        return self.attnpool.dense(self.trunk(images), positions=positions)
 
     def forward(self, images: Tensor) -> Tensor:
         """One vector per image [B, D], not normalised."""
@@ -157,6 +154,12 @@ class AttentionPool(nn.Module):
     def cells(self, features: Tensor) -> Tensor:
         """A map [B, 32w, h, w] with each cell attended to by itself alone: [B, D, h, w] (MaskCLIP, Eq. 3-4)."""
         vectors: Tensor = self.c_proj(self.v_proj(features.flatten(2).mT))  # [B, L, D]
+        return vectors.mT.reshape(len(vectors), -1, *features.shape[-2:])
+
+    def dense(self, features: Tensor, *, positions: bool) -> Tensor:
+        """A map [B, 32w, h, w] with each cell attending to all: [B, D, h, w]."""
+        tokens = self.tokens(features, positions=positions)
+        vectors = self.attend(tokens, tokens)[:, 1:]  # [B, L, D]
         return vectors.mT.reshape(len(vectors), -1, *features.shape[-2:])
 
     def forward(self, features: Tensor) -> Tensor:

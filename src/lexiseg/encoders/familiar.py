@@ -104,12 +104,10 @@ def read_familiar(folder: Path) -> Familiar | None:
         return None
     try:
         content = read_json(folder / NAMES)
-        names, outlined = (
-            frozenset(name.lower() for one in listed for name in one) if listed is not None else None
-            for listed in (content["names"], content.get("masks"))
-        )
+        names = _lower(content["names"])
+        outlined = _lower(content["masks"]) if "masks" in content else None
         taken = _by_noun(read_json(folder / NOUNS)["taken"]) if (folder / NOUNS).is_file() else None
-        return Familiar(names or frozenset(), taken, outlined=outlined)
+        return Familiar(names, taken, outlined=outlined)
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"what {folder} knows cannot be read ({error!r}); copy the model again") from error
 
@@ -161,6 +159,10 @@ def _advice(familiar: Familiar, word: str) -> str:
 @functools.cache
 def _packaged() -> Mapping[str, str]:
     return _by_noun(read_json(HINTS))
+
+
+def _lower(names: Sequence[Sequence[str]]) -> frozenset[str]:
+    return frozenset(name.lower() for one in names for name in one)
 
 
 def _by_noun(names: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Reads SegCLIP's released checkpoint.
 
-Reads SegCLIP's released checkpoint: a CLIP in OpenAI's layout whose image tower is cut in two by a group module.
+It is a CLIP in OpenAI's layout whose image tower is cut in two by a group module.
 
 The known names are in docs/papers/segclip.md §3.9. Inside the group module only some are; the others are told by their
 shapes, of which no two are alike. Letters: G centres, W width.

@@ -1,6 +1,6 @@
 """Builds a text tower to be trained from scratch.
 
-Builds a text tower of CLIP's kind to be trained from scratch, with a projector in the projection's place.
+It is of CLIP's kind, with a projector in the projection's place.
 
 GroupViT's text encoder, which S-Seg names too (docs/papers/s_seg.md §4.1): a causal transformer that is read at its end
 token. The modules are transformers' own. Letters: N sentences, W width of the tower, D embedding.

@@ -1,6 +1,6 @@
 """Chooses the best sentence for words on training photographs.
 
-Chooses the sentence that a model's words are put into, on training photographs and their seen classes alone.
+Only their seen classes count.
 
 ZSSeg tries each of ImageNet's 80 sentences so, and keeps one (docs/papers/zsseg_fcn.md §7.3).
 """

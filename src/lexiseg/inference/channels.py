@@ -1,6 +1,6 @@
 """Leaves out the classes that no mask shows.
 
-Leaves out the classes that no mask shows, so that many classes cost little where a few are in the picture.
+So many classes cost little where a few are in the picture.
 
 GroupViT and SegCLIP give scores to five classes of a window, whatever the vocabulary: of 848 sums at a pixel all but
 these are 0, and none of them can win.

@@ -1,7 +1,4 @@
-"""Brings given masks to the size that the network sees.
-
-Brings masks that a user gives for a photograph to the size that the network sees.
-"""
+"""Brings given masks to the size that the network sees."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Averages several looks at one photograph, in bands of rows.
 
-Averages what is seen of one photograph at several sizes and mirrored, in bands of its rows.
+Looks differ in size, or are mirrored.
 
 Each look is brought to the photograph by itself, as a single one would be: whole pictures straight from their grid,
 windows from their mean at the pixels of the resized picture. What is averaged is what the decoder compares: logits, or

@@ -1,8 +1,4 @@
-"""Reads masks that are stored in a folder.
-
-Holds the masks of one photograph without words.
-
-The masks of one photograph without words: what a mask method or a proposer sees in it.
+"""Holds the masks of one photograph without words.
 
 `Predictor.regions` gives those of a model, `Proposing.regions` those of a proposer (`proposals/`).
 """

@@ -1,6 +1,6 @@
 """Cuts regions out of a picture as squares.
 
-Cuts regions out of a picture for a network that looks at squares: crop, fill, resize, in that order.
+Networks that look at squares name them. The order is crop, fill, resize.
 
 ZSSeg's way to show CLIP one mask at a time (zsseg.md §4.4). With a low-pass filter bytes are resized, as in CLIP's own
 preprocessing, and then normalised. Without, as released, levels are normalised first, so that a fill with the mean

@@ -1,6 +1,6 @@
 """Groups tokens around learned centres.
 
-Groups tokens around learned centres: the hard assignment, and SegCLIP's module of it.
+There are the hard assignment, and SegCLIP's module of it.
 
 Letters: B images, G centres, L tokens, W width, H heads. Sections (§): docs/papers/segclip.md.
 """

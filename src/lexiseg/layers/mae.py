@@ -1,6 +1,6 @@
 """Hides most patches of a picture and paints them again.
 
-Hides most patches of a picture, and paints them again: masking and decoder of masked autoencoders.
+These are the masking and the decoder of masked autoencoders.
 
 He, Chen, Xie, Li, Dollár and Girshick, "Masked Autoencoders Are Scalable Vision Learners" (CVPR 2022), as SegCLIP uses
 it (docs/papers/segclip.md §3.5). Letters: B images, G centres, L patches, K kept ones, W width, P patch, h w grid.

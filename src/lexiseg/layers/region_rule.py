@@ -1,6 +1,6 @@
 """Scores regions by a product of two softmaxes.
 
-Scores regions by a product of two softmaxes: GroupViT's rule, which SegCLIP shares.
+It is GroupViT's rule, which SegCLIP shares.
 
 GroupViT and SegCLIP label pixels by regions, and call background what no class claims (docs/papers/segclip.md §3.8):
 

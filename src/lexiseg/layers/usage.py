@@ -1,6 +1,6 @@
 """Measures how a grouping method uses its groups.
 
-Measures how a grouping method uses its groups; that they collapse is its known failure.
+That groups collapse is the known failure of such methods.
 """
 
 from __future__ import annotations

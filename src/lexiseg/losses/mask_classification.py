@@ -1,6 +1,6 @@
 """Computes MaskFormer's loss of classes and masks.
 
-MaskFormer's loss: every query has a class or none, and the mask of its class (zsseg.md §4.3).
+Every query has a class or none, and the mask of its class (zsseg.md §4.3).
 
 Letters: S decoder layers, B images, N queries, C classes, K pairs, h w grid.
 """

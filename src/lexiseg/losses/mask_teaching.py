@@ -1,7 +1,5 @@
 """Teaches MaskFormer masks, and its queries where words are.
 
-Teaches MaskFormer the masks of labelled classes, and its queries to lie beside their words.
-
 ZSSeg's first stage (Xu et al., ECCV 2022, section 3.2; zsseg.md §4.3).
 """
 

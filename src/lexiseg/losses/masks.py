@@ -1,6 +1,6 @@
 """Computes dice and focal losses of masks.
 
-Losses of masks against the masks that they should be: dice and focal, over the pixels that are known.
+Only pixels that are known count.
 
 Letters: M masks, P pixels.
 """

@@ -1,6 +1,6 @@
 """Matches queries with the masks of a label map.
 
-Matches queries with the masks of a label map, one to one, and weighs what they lose (zsseg.md §4.3).
+It is one to one, and its pairs say what they lose (zsseg.md §4.3).
 
 Carion et al., "End-to-End Object Detection with Transformers", ECCV 2020; MaskFormer's costs. Every decoder layer of a
 batch is matched by itself.

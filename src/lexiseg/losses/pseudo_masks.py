@@ -1,6 +1,6 @@
 """Compares MaskFormer's masks with maps without classes.
 
-Compares MaskFormer's masks with the parts of a map without classes, each part with the query that fits it best.
+Each part of a map goes with the query that fits it best.
 
 S-Seg's mask loss (docs/papers/s_seg.md §4.3): a pair costs what its mask loses, since there is no class, and a query
 that got no part loses nothing. All images and decoder layers are compared at once, and the host waits for the device a
@@ -19,10 +19,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from lexiseg.losses import masks as of_masks
 from lexiseg.losses.masks import ALPHA
 from lexiseg.losses.matching import BAD, Costs, Matches, Targets
-from lexiseg.losses.pseudo_labels import upsample
 
 __all__ = ["PartLosses", "match_parts", "part_losses"]
 
@@ -53,7 +51,7 @@ def part_losses(
     small = targets.at(masks.shape[-2:], covers)
     matches = match_parts(masks, small, count=count, costs=costs)
     compared = (small, masks.shape[-2:]) if on_grid else (targets, covers)
-    focal, dice = _losses(masks, matches, *compared)
+    focal, dice = matches.losses(masks, *compared)
     batch = masks.shape[1]
     last = (matches.layer == len(masks) - 1).to(dice.dtype)
 
@@ -62,27 +60,6 @@ def part_losses(
 
     found = torch.tensor([len(each) for each in targets.numbers], device=masks.device)
     return PartLosses(summed(focal), summed(dice), found, summed((1 - dice.detach()) * last))
-
-
-PAIRS = 8  # that a processor's cache holds at the size of a picture
-
-
-def _losses(masks: Tensor, matches: Matches, targets: Targets, covers: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """`Matches.losses`: the focal and the dice loss of each pair, two of [K]; on a processor few pairs at a time."""
-    chosen = masks[matches.layer, matches.image, matches.query]  # [K, h, w]
-    some = PAIRS if masks.device.type == "cpu" else max(1, len(chosen))
-    labels, valid = targets.labels.flatten(1), targets.valid.flatten(1)
-    pieces = (torch.split(each, some) for each in (chosen, matches.image, matches.number))
-    of_focal, of_dice = [], []
-    for each, image, number in zip(*pieces, strict=True):
-        full = upsample(each[:, None], targets.labels.shape[-2:], covers=covers)[:, 0].flatten(1)  # [K, P]
-        known = valid[image]
-        inside = ((labels[image] == number[:, None]) & known).float()
-        of_focal.append(of_masks.focal(full, inside, known.float()))
-        of_dice.append(of_masks.dice(full, inside, known.float()))
-    if not of_focal:
-        return chosen.sum((1, 2)), chosen.sum((1, 2))
-    return torch.cat(of_focal), torch.cat(of_dice)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Keeps the patches of a superpixel in one region.
 
-Keeps the patches of a superpixel in one region: SegCLIP's loss (docs/papers/segclip.md §3.6).
+This is SegCLIP's loss (docs/papers/segclip.md §3.6).
 
 Letters: B images, L patches, G regions, P patch, H W pixels.
 """

@@ -1,7 +1,5 @@
 """Groups patches in stages, taught by captions alone: GroupViT.
 
-GroupViT: a vision transformer that groups its patches in stages, and learns to do so from captions alone.
-
 Xu, De Mello, Liu, Byeon, Breuel, Kautz and Wang, "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR
 2022.
 

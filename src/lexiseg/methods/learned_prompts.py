@@ -1,6 +1,6 @@
 """Learns the words around a word as vectors.
 
-Learned prompts: the words around a word as vectors, trained on crops of the classes that are labelled.
+They are trained on crops of the classes that are labelled.
 
 Xu, Zhang, Wei, Lin, Cao, Hu and Bai, "A Simple Baseline for Open-Vocabulary Semantic Segmentation with Pre-trained
 Vision-Language Model", ECCV 2022, section 4.2 ("Learning-Based Prompt").

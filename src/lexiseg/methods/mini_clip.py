@@ -1,8 +1,7 @@
 """Teaches an ImageNet trunk where words are.
 
-Teaches an ImageNet trunk to put what it sees where the words are: the embedded CLIP.
-
-Not a paper's method but this project's; specs and tries are in docs/log.md. The places of all words are decided first,
+It learns to put what it sees there, and is the embedded CLIP. Not a paper's method but this project's; docs/log.md has
+the tries. The places of all words are decided first,
 by a sentence encoder (`data.mini.meanings`), and stay. The image tower (`encoders.clip_lite`) learns to hit them at
 every cell, on the path that MaskCLIP reads; its trunk may stay frozen. Its own classes of ImageNet are concepts too,
 and the trunk's own opinion about them is a second teacher, so that what no mask names is not forgotten.
@@ -50,13 +49,12 @@ FIRST_SCALE = 20.0
 
 @dataclass(frozen=True)
 class Config:
-    """architecture: the towers of random weights, where no weights are named.
-    trunk: "package" takes the trunk's weights from the package of the registry, where no weights are named.
+    """architecture: the towers, where no weights are named; "lite2" has the trunk's weights from its package, and what
+        is behind the trunk is random.
     text_tower: a CLIP whose text tower is taken then; None is a random one.
     """
 
     architecture: Literal["lite2", "tiny"] = "lite2"
-    trunk: Literal["package", "random"] = "package"
     text_tower: str | None = None
 
 
@@ -102,7 +100,7 @@ class MiniClip(nn.Module, Segmenter[DenseEmbedding, TextClassifier]):
 class Training:
     """words: the file of `tools/training/places.py`; None places `concepts` concepts at random, all unrelated.
 
-    places: labelled places of each image that have a loss.
+    places: labelled places of each image that have a loss, at most.
     dense, image, cells, whole, absent: weights of the losses of single places, of the vector of a photograph whose
         concept is known, of the trunk's opinion about each cell and about the whole, and of places of which is only
         known what they do not show.
@@ -395,7 +393,7 @@ def _random(config: Config) -> Clip:
             fit(getattr(clip, part), getattr(known, part).state_dict(), source=config.text_tower or "")
     vision = clip.vision
     assert isinstance(vision, ClipLite), "the shape says so"
-    if config.trunk == "package" and config.architecture != "tiny":
+    if config.architecture != "tiny":
         package = read_package(config.architecture)
         vision.lite.load_state_dict(package.trunk.state_dict())
         vision.head.load_state_dict(package.head.state_dict())

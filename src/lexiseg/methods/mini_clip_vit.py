@@ -151,7 +151,7 @@ class Training:
     def build(self, segmenter: MiniClip, *, teacher: object = None) -> Objective:
         """Raises `SettingError` for a teacher, and for words that cannot be read."""
         if teacher is not None:
-            raise SettingError("mini_clip learns from labels and words; leave the teacher out")
+            raise SettingError("mini_clip_vit learns from labels and words; leave the teacher out")
         return Objective(segmenter, self)
 
 

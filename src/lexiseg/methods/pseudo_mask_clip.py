@@ -1,6 +1,6 @@
 """Names K-means parts of a picture with CLIP.
 
-Pseudo-mask + CLIP: parts of a picture by K-means, each named by a CLIP that sees the rest of the picture blanked.
+For each part, CLIP sees the picture with the rest blanked ("pseudo-mask + CLIP").
 
 The first of two baselines of S-Seg (Lai, "Exploring Simple Open-Vocabulary Semantic Segmentation", arXiv 2401.12217,
 section 4.1 and Table 2; docs/papers/s_seg.md §4.8). It asks whether good masks and a good CLIP are enough. In the paper

@@ -1,6 +1,6 @@
 """Averages a CLIP's patches by the parts of a pseudo-mask.
 
-Pseudo-mask ViT: a CLIP whose patches are averaged part by part of a pseudo-mask, and the parts then to a picture.
+The parts are then averaged to a picture ("pseudo-mask ViT").
 
 The second of two baselines of S-Seg (Lai, "Exploring Simple Open-Vocabulary Semantic Segmentation", arXiv 2401.12217,
 section 4.1 and Table 2; docs/papers/s_seg.md §4.8). It asks whether it is enough that training knows the parts of a

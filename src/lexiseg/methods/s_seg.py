@@ -1,6 +1,6 @@
 """Segments by masks learned from clusters and captions: S-Seg.
 
-S-Seg: a MaskFormer learns masks from clusters of features, and words from captions; nobody drew or named a mask.
+Nobody drew or named a mask.
 
 Lai, "Exploring Simple Open-Vocabulary Semantic Segmentation", arXiv 2401.12217 (2024), and CVPR 2025.
 

@@ -1,6 +1,6 @@
 """Gathers a CLIP's patches around learned centres: SegCLIP.
 
-SegCLIP: learned centres gather a CLIP's patches into regions, which are then named as pictures are.
+The regions are then named as pictures are.
 
 Luo, Bao, Wu, He and Li, "SegCLIP: Patch Aggregation with Learnable Centers for Open-Vocabulary Semantic Segmentation",
 ICML 2023.

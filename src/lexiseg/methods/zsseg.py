@@ -1,6 +1,6 @@
 """Proposes masks and lets CLIP name each: ZSSeg.
 
-ZSSeg: first propose masks, without words; then let CLIP say what each of them shows.
+The masks come first, without words.
 
 Xu, Zhang, Wei, Lin, Cao, Hu and Bai, "A Simple Baseline for Open-Vocabulary Semantic Segmentation with Pre-trained
 Vision-Language Model", ECCV 2022.

@@ -1,6 +1,6 @@
 """Compares every place with words, without masks: ZSSeg's rival.
 
-ZSSeg's rival: CLIP at every place, without masks, and an ordinary network beside it that was trained on words.
+It is CLIP at every place, and an ordinary network beside it that was trained on words.
 
 Xu, Zhang, Wei, Lin, Cao, Hu and Bai, "A Simple Baseline for Open-Vocabulary Semantic Segmentation with Pre-trained
 Vision-Language Model", ECCV 2022, section 5.

@@ -1,6 +1,6 @@
 """Translates the tensor names of released MaskFormers.
 
-Names of MaskFormer's tensors in checkpoints of detectron2, and those of ZSSeg's in its authors' (zsseg.md §4.2).
+They are detectron2's, and those of ZSSeg's authors (zsseg.md §4.2).
 """
 
 from __future__ import annotations

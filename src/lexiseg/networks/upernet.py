@@ -1,6 +1,6 @@
 """Builds UperNet and the pyramid of a plain ViT.
 
-UperNet, and the pyramid that makes a plain vision transformer fit for it: S-Seg+'s student.
+The pyramid makes a plain vision transformer fit for it: S-Seg+'s student.
 
 Xiao et al., "Unified Perceptual Parsing for Scene Understanding", ECCV 2018, with the modules of transformers; the
 pyramid is BEiT's (Bao et al., 2021), on a ViT that MAE has taught (docs/papers/s_seg.md §4.7). Letters: B images,

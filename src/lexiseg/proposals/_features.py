@@ -1,6 +1,6 @@
 """Opens networks whose features are clustered.
 
-Opens networks whose features are clustered: any vision model of transformers, a CLIP's trunk, EfficientNet-Lite.
+They are any vision model of transformers, a CLIP's trunk, or EfficientNet-Lite.
 
 Each takes pictures of one size, uint8 [B, 3, H, W], and gives one vector per cell [B, W, h, w]. Where a network comes
 from says what its clusters have seen: nothing (colours), photographs alone (DINO), labels of whole photographs

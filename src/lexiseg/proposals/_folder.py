@@ -1,7 +1,5 @@
 """Reads stored masks in any of the usual forms.
 
-Reads masks that are stored for photographs, in any of the usual forms.
-
     KEY.npz           "masks" [N, H, W], booleans or numbers from 0 to 1
     KEY.png           a label map of whole numbers, each a part; the largest (255, or 65535 of 16 bits) is in none
     KEY/              a PNG for each mask, in the order of their names; what is not 0 is in it

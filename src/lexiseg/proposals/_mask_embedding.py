@@ -1,6 +1,6 @@
 """Holds a picture as masks with one vector each.
 
-Holds a picture as masks with one vector each, for methods that compare masks with words.
+Methods that compare masks with words have it.
 
 Letters: B images, N masks, C classes, D embedding, h w grid.
 """

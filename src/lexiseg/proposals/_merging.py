@@ -1,6 +1,6 @@
 """Merges neighbouring regions step by step.
 
-Merges neighbouring regions one pair at a time, the strongest first, until one is left.
+One pair at a time, the strongest first, until one is left.
 
 A hierarchy of R regions has 2R - 1 nodes: the regions are nodes 0 to R - 1, and merge t makes node R + t of two others.
 """

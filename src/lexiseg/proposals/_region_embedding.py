@@ -1,6 +1,6 @@
 """Holds a picture as regions with one vector each.
 
-Holds a picture as regions: where each is, and one vector of what it shows. For methods that group patches.
+Methods that group patches have it.
 """
 
 from __future__ import annotations

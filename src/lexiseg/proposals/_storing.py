@@ -1,6 +1,6 @@
 """Stores the pseudo-masks of pairs.
 
-Stores pseudo-masks beside the pairs that a model will be trained on, so that a training step never waits for them.
+A training step then never waits for them.
 
 What is stored is one map for each picture, of the picture's own size, which `data.maps` crops with it: in shards of the
 pairs' names for pairs in shards, else a PNG in the place of each picture. A run that was interrupted goes on.

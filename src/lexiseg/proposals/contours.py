@@ -1,6 +1,6 @@
 """Makes regions from an ultrametric map of colour contours.
 
-Merges regions across their weakest borders: an ultrametric contour map of colour gradients.
+Regions merge across their weakest borders.
 
 In the place of gPb-UCM (Arbelaez, Maire, Fowlkes and Malik, "Contour Detection and Hierarchical Image Segmentation",
 PAMI 33(5), 2011), with which ZSSeg compares MaskFormer (Table 5), and for which no package exists. It has their second

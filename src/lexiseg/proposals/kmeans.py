@@ -109,13 +109,15 @@ def cluster(
 ) -> Tensor:
     """The cluster of each cell: float [B, L, W] -> int64 [B, L]."""
     centres = start(cells, k, seed=seed)
-    labels = assign(cells, centres)
+    distances = _squared(cells, centres)
+    labels = distances.argmin(dim=2)
     for _ in range(iterations):
-        before, moved = labels, update(cells, labels, centres, spherical=spherical)
+        before = labels
+        centres = update(cells, labels, centres, spherical=spherical)
         if empty == "farthest":
-            moved = _refill(cells, labels, centres, moved)
-        centres = moved
-        labels = assign(cells, centres)
+            centres = _refill(cells, labels, distances, centres)
+        distances = _squared(cells, centres)
+        labels = distances.argmin(dim=2)
         # an accelerator would have to wait for the answer, and what has settled stays as it is
         if cells.device.type == "cpu" and torch.equal(before, labels):
             break
@@ -141,12 +143,8 @@ def start(cells: Tensor, k: int, *, seed: int) -> Tensor:
 
 
 def assign(cells: Tensor, centres: Tensor) -> Tensor:
-    """The nearest centre of each cell [B, L]; the first one of several.
-
-    What all distances of a cell have in common is left out, so that the rest is a product of matrices.
-    """
-    lengths = centres.square().sum(dim=2)[:, None]  # [B, 1, K]
-    return torch.baddbmm(lengths, cells, centres.mT, alpha=-2).argmin(dim=2)
+    """The nearest centre of each cell [B, L]; the first one of several."""
+    return _squared(cells, centres).argmin(dim=2)
 
 
 def update(cells: Tensor, labels: Tensor, centres: Tensor, *, spherical: bool) -> Tensor:
@@ -165,13 +163,10 @@ def load(config: Config) -> KMeans:
     return KMeans(features, config).eval().requires_grad_(False)
 
 
-def _refill(cells: Tensor, labels: Tensor, before: Tensor, centres: Tensor) -> Tensor:
-    """Centres [B, K, W], where the n-th that has no cells lies on the cell that is n-th farthest from its own.
-
-    before: the centres that the labels are of.
-    """
+def _refill(cells: Tensor, labels: Tensor, distances: Tensor, centres: Tensor) -> Tensor:
+    """Centres [B, K, W], where the n-th that has no cells lies on the cell that is n-th farthest from its own."""
     missing = functional.one_hot(labels, centres.shape[1]).sum(dim=1) == 0  # [B, K]
-    own = _squared(cells, before).amin(dim=2)  # [B, L]
+    own = distances.amin(dim=2)  # [B, L]
     far = own.topk(min(centres.shape[1], own.shape[1]), dim=1).indices  # [B, K]
     place = (missing.cumsum(dim=1) - 1).clamp(0, far.shape[1] - 1)
     moved = cells.gather(1, far.gather(1, place)[..., None].expand(-1, -1, cells.shape[2]))
@@ -179,7 +174,7 @@ def _refill(cells: Tensor, labels: Tensor, before: Tensor, centres: Tensor) -> T
 
 
 def _squared(cells: Tensor, centres: Tensor) -> Tensor:
-    """Squared distances [B, L, K], as differences: products would leave a cell a little way from itself."""
+    """Squared distances [B, L, K], as differences, not as products, whose rounding would break ties at random."""
     return torch.cdist(cells, centres, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 

@@ -1,6 +1,6 @@
 """Proposes masks by selective search.
 
-Groups pixels into regions at all scales by colour, texture, size and fill: selective search.
+It groups pixels into regions at all scales by colour, texture, size and fill.
 
 Uijlings, van de Sande, Gevers and Smeulders, "Selective Search for Object Recognition", IJCV 104(2), 2013; the paper's
 ZSSeg compares it with MaskFormer (Table 5). Small regions (Felzenszwalb and Huttenlocher, IJCV 2004) are the start; the

@@ -1,6 +1,6 @@
 """Cuts pictures into parts by spectral clustering of pixels.
 
-Cuts each picture into parts by spectral clustering of its pixels: a rival of S-Seg's pseudo-masks.
+It is a rival of S-Seg's pseudo-masks.
 
 Shi and Malik, "Normalized Cuts and Image Segmentation", TPAMI 2000, as scikit-learn has it; S-Seg's Table 1
 (docs/papers/s_seg.md §4.2) runs it on pictures of an eighth of their size. Pixels that are near and alike are tied

@@ -1,6 +1,6 @@
 """Shares what recipes of zero-shot systems have in common.
 
-What recipes of zero-shot systems share: their classes, and self-training in stages.
+They are their classes, and self-training in stages.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Trains GroupViT on captions alone.
 
-GroupViT: groups that captions alone teach, on tens of millions of pairs (docs/papers/groupvit.md §5.4).
+RECIPE sees tens of millions of pairs (docs/papers/groupvit.md §5.4).
 
 RECIPE is the model of CC3M, CC12M and YFCC14M, REDCAPS that of CC3M, CC12M and RedCaps12M, which goes without the loss
 of prompts. CC_COCO and CC_COCO_ONE_STAGE are the rows that SegCLIP's Table 4 compares itself with: two grouping blocks

@@ -1,6 +1,6 @@
 """Learns sixteen prompt vectors for a CLIP.
 
-Learned prompts for a CLIP: sixteen vectors, trained on crops of the seen classes (zsseg_fcn.md §7.2).
+They are trained on crops of the seen classes (zsseg_fcn.md §7.2).
 
 RECIPE is the paper's on COCO-Stuff, VOC_15_5 its other one, both at its scale and not run here. The file that all
 models on the same CLIP can use is `OUT/model/learned.safetensors`:

@@ -9,7 +9,7 @@ RECIPE is the user's job: your words and a folder of photographs in, a small fas
 MINI is the same on the photographs of this project, TOY on drawn scenes. FROM_RESNET made student/mini: it begins with
 a small CLIP-ResNet, as the paper's students begin with ImageNet's:
 
-    lexiseg train mini_clip/resnet --data ROOT --out runs/resnet
+    lexiseg train mini_clip_vit/resnet --data ROOT --out runs/resnet
     lexiseg train maskclip_plus/from_resnet --data ROOT --set student.backbone=clip:runs/resnet/model
 
 The others are the paper's, at its scale (maskclip_plus.md §3.4-3.6), and have not been run here: annotation-free on
@@ -115,7 +115,7 @@ MINI = replace(
 FROM_RESNET = replace(
     MINI,
     config=Config(
-        StudentShape("transformers", "clip:", output_stride=8),  # of what `mini_clip/resnet` trained
+        StudentShape("transformers", "clip:", output_stride=8),  # of what `mini_clip_vit/resnet` trained
         start_from="usual",
         words=MSRC,
     ),

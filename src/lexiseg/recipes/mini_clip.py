@@ -1,9 +1,9 @@
 """Trains the embedded CLIP.
 
-Trains the embedded CLIP: names and the trunk's own classes first, then masks.
+Names and the trunk's own classes come first, then masks.
 
     lexiseg train mini_clip --mini --data ROOT --set data.cache=CACHE --out runs/mini
-    lexiseg train mini_clip/words --set config.text_tower=asset:mini-clip --out runs/words
+    lexiseg train mini_clip/words --out runs/words
 
 Where the words lie was decided once, by `tools/training/places.py`. Both towers learn the same fixed places, so the two
 runs may go side by side; `tools/training/join.py` puts them together. Then `tools/familiar_words.py` lists the words
@@ -22,7 +22,7 @@ from lexiseg.data.mini.concept_crops import ConceptCrops, Crops, SceneCrops
 from lexiseg.data.mini.concept_images import WordConcepts
 from lexiseg.data.opening import Workers
 from lexiseg.data.scenes import Scenes, class_names
-from lexiseg.methods.mini_clip import Training, WordTraining
+from lexiseg.methods.mini_clip import Config, Training, WordTraining
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
 
 __all__ = ["LAST", "MASKS", "MINI", "RECIPE", "TOY", "WORDS", "WORDS_ONLY"]
@@ -73,6 +73,7 @@ RECIPE = MINI  # nothing larger has been tried
 
 WORDS = Recipe(
     model="mini_clip/start",
+    config=Config(text_tower="asset:mini-clip"),  # which knows the words that it was taught, at other places
     objective=WordTraining(_PLACES),
     data=WordConcepts(_PLACES, sentences=8, workers=Workers(1)),
     steps=6_000,

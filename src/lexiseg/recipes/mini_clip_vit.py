@@ -1,6 +1,6 @@
 """Trains the small ViT CLIP on scenes, then its words.
 
-Trains the small ViT CLIP: scenes, then words (docs/log.md has the tries).
+docs/log.md has the tries.
 
 MINI goes on from the embedded model, WORDS teaches sentences to the text tower alone, RECIPE starts from random ones.
 Where the words lie was decided once, by `lexiseg.data.mini.meanings.prepare`, and is kept in `tools/training`.

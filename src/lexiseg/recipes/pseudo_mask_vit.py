@@ -1,6 +1,6 @@
 """Trains the pseudo-mask ViT, S-Seg's second baseline.
 
-The pseudo-mask ViT, S-Seg's second baseline, on CC12M as S-Seg itself (docs/papers/s_seg.md §4.8). Unofficial.
+It sees CC12M, as S-Seg itself (docs/papers/s_seg.md §4.8). Unofficial.
 
 RECIPE has S-Seg's own settings for the same pairs, since the paper names no others, and has not been run here. MINI is
 the same on the miniature pairs, with S-Seg's pseudo-masks there, TOY on drawn scenes.

@@ -1,6 +1,6 @@
 """Trains S-Seg on clusters of features and on captions.
 
-S-Seg: masks from clusters of features, words from captions (docs/papers/s_seg.md §4.5). Unofficial.
+Clusters give masks, captions give words (docs/papers/s_seg.md §4.5). Unofficial.
 
 RECIPE is the paper's largest run, on CC12M, CC3M and the first RedCaps, 26 M pairs; CC15M goes without RedCaps, CC12M
 without CC3M too. None of them has been run here. Open in the paper, and chosen here: how much of a picture a crop

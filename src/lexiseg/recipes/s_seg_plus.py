@@ -1,6 +1,6 @@
 """Trains S-Seg+, students of S-Seg.
 
-S-Seg+: a segmenter of a data set's classes, from what S-Seg says of its unlabelled photographs. Unofficial.
+A student learns a data set's classes from what S-Seg says of its unlabelled photographs. Unofficial.
 
 S-Seg labels the training photographs once, and a student learns these labels as if somebody had drawn them
 (docs/papers/s_seg.md §4.7). The paper's student is UperNet on MAE's ViT-B/16; its layers learn the more slowly the

@@ -1,6 +1,6 @@
 """Trains SegCLIP on captions.
 
-SegCLIP: learned centres group a CLIP's patches, on CC3M and COCO's captions (docs/papers/segclip.md §3.7).
+RECIPE sees CC3M and COCO's captions (docs/papers/segclip.md §3.7).
 
 RECIPE starts from OpenAI's CLIP, FROM_SCRATCH from random weights; LEGACY is RECIPE with the mistake that the published
 weights were trained with (§3.3). MINI is the same idea from the embedded CLIP on the miniature pairs, MINI_FROM_SCRATCH

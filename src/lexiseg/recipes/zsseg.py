@@ -1,6 +1,6 @@
 """Trains ZSSeg's MaskFormer on the seen classes.
 
-ZSSeg: MaskFormer learns the masks and the words of the seen classes; CLIP stays as it is.
+It learns the masks and the words of those classes; CLIP stays as it is.
 
 RECIPE is the paper's zero-shot setting on COCO-Stuff, at its scale (zsseg.md §4.3), and has not been run here; nor have
 VOC_15_5, CROSS_DATASET, which trains with ViLD's prompts for twice as long and is tested on five other data sets, and
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lexiseg import catalog
 from lexiseg.data.labelled.dense import ZSSEG, DenseAugmentation, Relabelling
 from lexiseg.data.mini.descriptions import MaskedData
 from lexiseg.data.opening import Workers
@@ -29,32 +28,23 @@ from lexiseg.data.scene_data import SceneLabelData
 from lexiseg.data.scenes import Scenes, class_names, unseen_classes
 from lexiseg.methods.zsseg import Config, Training
 from lexiseg.networks.maskformer import MaskFormerShape
-from lexiseg.recipes.maskclip_plus import MSRC
+from lexiseg.recipes._zero_shot import MSRC, MSRC_UNSEEN, unseen, vocabulary
 from lexiseg.training.benchmark_data import BenchmarkData, Labels
 from lexiseg.training.recipe import Group, Optimiser, Recipe, Schedule
-from lexiseg.vocabulary import Vocabulary
 
 __all__ = ["ADE150", "ALL_LABELS", "CROSS_DATASET", "MINI", "RECIPE", "RELEASED", "TOY", "VOC_15_5"]
 
 # a tenth of the rate for what has seen ImageNet; no decay of norms and embeddings
 _GROUPS = (
     Group(("segmenter.network.backbone.*",), rate=0.1),
-    Group(("*norm*", "*.fpn.*.1.*", "*embed*"), weight_decay=0.0),  # a ResNet's norms are fixed
+    Group(("*norm*", "*.fpn.*.1.weight", "*.fpn.*.1.bias", "*embed*"), weight_decay=0.0),  # a ResNet's norms are fixed
 )
 
 # --- the paper's
 
 
-def _vocabulary(benchmark: str) -> Vocabulary:
-    found: Vocabulary = catalog.get("benchmarks", benchmark).BENCHMARK.vocabulary(None)
-    return found
-
-
 def _training(benchmark: str, labels: Labels) -> Training:
-    vocabulary = _vocabulary(benchmark)
-    flags = vocabulary.seen or (True,) * len(vocabulary)
-    unseen = tuple(name for name, seen in zip(vocabulary.names, flags, strict=True) if not seen)
-    return Training(vocabulary.as_texts(), unseen if labels == "zero_shot" else ())
+    return Training(vocabulary(benchmark).as_texts(), unseen(benchmark) if labels == "zero_shot" else ())
 
 
 def _recipe(
@@ -94,16 +84,14 @@ RELEASED = replace(
 
 # --- small ones
 
-UNSEEN = tuple(sorted(Vocabulary(MSRC, shared_words=True).names)[4::5])
-
 MINI = Recipe(
     model="zsseg/small",
     from_scratch=True,
-    objective=Training(MSRC, UNSEEN, losses_at="grid"),
+    objective=Training(MSRC, MSRC_UNSEEN, losses_at="grid"),
     data=MaskedData(
         "data",
         shards=("msrc",),
-        suppressed=UNSEEN,
+        suppressed=MSRC_UNSEEN,
         augmentation=DenseAugmentation(crop=(224, 224), short_sides=tuple(range(160, 321, 32)), most_of_one=1.0),
         workers=Workers(1),
     ),

@@ -1,6 +1,6 @@
 """Trains ZSSeg's rival, an FCN, and its self-training.
 
-ZSSeg's rival: an FCN that learns the words of the seen classes, and its self-training (zsseg_fcn.md §7.1, §7.4).
+docs/papers/zsseg_fcn.md §7.1 and §7.4.
 
 RECIPE is the paper's zero-shot setting on COCO-Stuff, VOC_15_5 the one on Pascal VOC; CROSS_DATASET trains with ViLD's
 prompts for twice as long and is tested on other data sets. The paper does not say how its FCN was trained, so these

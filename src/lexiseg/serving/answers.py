@@ -1,6 +1,6 @@
 """Writes label maps as answers.
 
-Writes label maps as answers: JSON with run lengths or whole maps, COCO, PNG, NPZ and overlays.
+They are JSON with run lengths or whole maps, COCO, PNG, NPZ and overlays.
 
 Nothing here says where the server keeps anything: `redacted` takes paths out of the settings first.
 """

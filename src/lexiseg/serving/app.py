@@ -1,6 +1,6 @@
 """Routes requests to the service.
 
-The routes: what is asked, in which form, and what comes back; the work itself is the service's.
+What is asked, in which form, and what comes back is here; the work is the service's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Keeps embeddings for a while, bounded in bytes and age.
 
-Keeps embeddings for a while, bounded in bytes and age: nothing of a photograph outlives them.
+Nothing of a photograph outlives them.
 
 An id is random. A hash of the photograph would tell who else has sent it.
 """

@@ -1,6 +1,6 @@
 """Asks a lexiseg server from Python.
 
-Asks a lexiseg server from Python: photographs and words out, the same `Segmentation` back.
+Photographs and words go out, the same `Segmentation` comes back.
 
     from lexiseg.serving.client import Client
     with Client("http://127.0.0.1:8000") as server:

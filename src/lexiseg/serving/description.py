@@ -1,6 +1,6 @@
 """Describes the service as OpenAPI 3.1.
 
-Describes the service as OpenAPI 3.1, from the schemas that requests are checked with.
+It is made from the schemas that requests are checked with.
 """
 
 from __future__ import annotations

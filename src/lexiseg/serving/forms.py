@@ -1,6 +1,6 @@
 """Reads and checks requests.
 
-Reads requests: multipart with photographs, or JSON without; every value is checked before any work begins.
+They are multipart with photographs, or JSON without; every value is checked before any work begins.
 """
 
 from __future__ import annotations

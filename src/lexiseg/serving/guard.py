@@ -1,6 +1,6 @@
 """Guards every route.
 
-Stands before every route: who may ask, how much may be sent and how many at once, and one answer for each failure.
+It decides who may ask, how much may be sent and how many at once, and gives one answer for each failure.
 
 It is the outermost layer, so that its problems, request ids, headers, counts and log lines are those of every answer.
 """

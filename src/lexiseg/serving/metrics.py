@@ -1,6 +1,6 @@
 """Counts what the server does, for Prometheus.
 
-Counts what the server does, for Prometheus. Routes are templates: raw paths would grow without bound.
+Routes are templates: raw paths would grow without bound.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Says what went wrong, as RFC 9457 has it.
 
-Says what went wrong, as RFC 9457 has it: one type of answer for every failure.
+There is one type of answer for every failure.
 
 A problem names a kind, whose type is `urn:lexiseg:problem:KIND`. Sentences of lexiseg's own errors pass only where they
 are about what the request held: photographs, words, settings and names. Others may name paths of the server.

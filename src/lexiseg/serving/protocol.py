@@ -1,6 +1,6 @@
 """Limits how long requests and answers may take.
 
-Limits the time in which a request must arrive and an answer be taken; uvicorn has no such limits.
+uvicorn has no such limits.
 
 A timer runs while a header is incomplete, another while a request is; a slow *answer* of ours and an idle connection
 that is kept alive are not its business. What is late gets a 408 where nothing was answered yet, and is closed.

@@ -1,6 +1,6 @@
 """Starts the service.
 
-Starts the service: loads and warms the models, then opens the socket.
+It loads and warms the models, then opens the socket.
 
 A model that loads while requests wait would stall all of them, so nothing is accepted before everything is ready.
 """

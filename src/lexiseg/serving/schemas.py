@@ -1,6 +1,6 @@
 """Defines what requests and answers look like.
 
-What requests and answers look like, for checking the first and describing both.
+They check the first and describe both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Answers requests with the models it was made with.
 
-Answers requests with the models that it was made with: reads photographs, has them worked on, keeps embeddings.
+It reads photographs, has them worked on, and keeps embeddings.
 
     request -> opened -> room for its pixels -> decoded (threads) -> worker of the model -> answer (threads)
 

@@ -1,6 +1,6 @@
 """Holds the page in memory.
 
-Holds the page in memory: its files, and the photographs that every installation has.
+There are its files, and the photographs that every installation has.
 
 A request chooses among these by name; no path of a request is ever joined to a folder.
 """

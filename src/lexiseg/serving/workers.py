@@ -1,6 +1,6 @@
 """Works on waiting photographs, one thread a model.
 
-One thread owns a model and works on what waits for it, photographs in batches.
+They pass the network in batches.
 
 A `Predictor` keeps state (the words' classifiers, a precision that is given up), so all calls but `read` come from its
 one thread. A worker takes the first piece of work; photographs that wait behind it join it, and while further requests

@@ -171,7 +171,7 @@ def test_the_real_set_is_the_one_that_recipes_and_tables_speak_of():
 
 
 def test_where_all_things_are_marked_the_rest_shows_none_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("lexiseg.data.mini.pairs._THINGS_ALONE", "msrc-even")
+    monkeypatch.setattr("lexiseg.data.mini.pairs.THINGS_ALONE", "msrc-even")
     one = MiniPairs(write_root(tmp_path), Mini(size=48, canvases=60, masked=1.0, cells=(1.0, 0.0, 0.0, 0.0)))
     unknown = [set(np.unique(labels[labels < 0]).tolist()) for labels in (one.canvas(at).labels for at in range(60))]
     assert {tuple(each) for each in unknown} == {(), (ABSENT,), (-1,)}  # of one shard or the other

@@ -1,6 +1,6 @@
 """Cuts single classes out of photographs as training samples.
 
-Cuts single classes out of photographs as training samples: a part of the class's box, and its pixels in it.
+A sample is a part of the class's box, and which of its pixels show the class.
 
 ZSSeg learns its prompts from them (zsseg_fcn.md §7.2). Letters: H W pixels.
 """

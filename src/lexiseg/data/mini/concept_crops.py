@@ -1,6 +1,6 @@
 """Crops masked photographs for training the embedded CLIP.
 
-Crops masked photographs for the embedded CLIP, each beside photographs of which only the name is known.
+Beside each crop are photographs of which only the name is known.
 
 A sample of S pixels has, for places of 8 pixels [s, s], s = S / 8:
 
@@ -11,7 +11,7 @@ A sample of S pixels has, for places of 8 pixels [s, s], s = S / 8:
     sheets     uint8 [K, 3, T, T], photographs of one concept each
     named      those concepts [K]
 
-Photographs with rare classes come more often. `captions` is the other half of the data: no masks are in its samples.
+Photographs with rare classes come more often.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from lexiseg.data.loader import Loader
 from lexiseg.data.mini.concepts import Concepts
-from lexiseg.data.mini.masked import IGNORE, MaskedPhotograph, held_out, read_masked
+from lexiseg.data.mini.masked import IGNORE, LAST_THING, THINGS_ALONE, MaskedPhotograph, held_out, read_masked
 from lexiseg.data.mini.meanings import read_words
 from lexiseg.data.mini.sheets import read_sheets
-from lexiseg.data.opening import Workers
+from lexiseg.data.opening import Opening, Workers
 from lexiseg.data.scenes import Scenes, class_names
 
 __all__ = ["ABSENT", "PLACE", "UNKNOWN", "ConceptCrops", "CropSource", "Crops", "SceneCrops"]
@@ -47,10 +46,14 @@ Pixels = NDArray[np.uint8]
 class Crops:
     """How photographs are cropped and spoilt.
 
-    size: pixels, the side of a crop. sides: the short side a photograph is scaled to, from and to, pixels.
-    sheets: photographs of one concept beside each crop. sheet_size: pixels, their side.
-    spoilt: the share of the crops and sheets in other light, some of them blurred or noisy.
-    noise: the largest standard deviation, in levels of 255.
+    size: the side of a crop, pixels.
+    sides: the short side a photograph is scaled to, from and to, pixels.
+    sheets: photographs of one concept beside each crop.
+    sheet_size: their side, pixels.
+    spoilt: the share of the crops and sheets in other light, 0-1.
+    blur, noisy: of these, the share that is blurred, and that is noisy, 0-1.
+    noise: the largest standard deviation of noise, in levels of 255.
+    jitter: how much contrast, colour and brightness change, 0-1.
     rare: how much more often photographs of rare classes come, the power of 1 / frequency.
     """
 
@@ -67,7 +70,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class ConceptCrops:
+class ConceptCrops(Opening):
     """The samples that this file's description tells.
 
     root: the folder with `photos-train` and `masks-train`. words: the file of `meanings.prepare`. cache: as in
@@ -81,18 +84,10 @@ class ConceptCrops:
     everything: bool = False
     workers: Workers = field(default_factory=Workers)
 
-    def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
+    def source(self) -> CropSource:
         concepts = read_words(Path(self.words)).concepts
         cache = None if self.cache is None else Path(self.cache)
-        source = CropSource(Path(self.root), concepts, self.crops, cache=cache, everything=self.everything)
-        return Loader(
-            source,
-            workers=self.workers.number,
-            kind=self.workers.kind,
-            batch_size=batch_size,
-            seed=seed,
-            max_bad_fraction=max_bad_fraction,
-        )
+        return CropSource(Path(self.root), concepts, self.crops, cache=cache, everything=self.everything)
 
 
 class CropSource:
@@ -117,7 +112,7 @@ class CropSource:
         counts = [np.bincount(one.truth().reshape(-1), minlength=IGNORE + 1) for one in self._masked.photographs]
         table = np.stack(counts)[:, : len(self._masked.classes)]
         self._things = np.zeros(count, bool)
-        things = [at for at, kind in enumerate(self._masked.classes) if kind.thing and kind.id <= 90]
+        things = [at for at, kind in enumerate(self._masked.classes) if kind.thing and kind.id <= LAST_THING]
         self._things[self._of_class[things]] = True
         self._exclusive = {}
         for shard in sorted(set(shards)):
@@ -143,14 +138,12 @@ class CropSource:
 
     def load(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         crops = self.crops
-        at = min(int(np.searchsorted(self._ends, random.random(), side="right")), len(self._ends) - 1)
+        at = _drawn(self._ends, random)
         image, labels = self._crop(self._masked.photographs[at], random)
-        things = self._shards[at].endswith("things")
+        things = self._shards[at] == THINGS_ALONE
         sheets, named = [], []
         for _ in range(crops.sheets):
-            sheet = min(
-                int(np.searchsorted(self._sheet_ends, random.random(), side="right")), len(self._sheet_ends) - 1
-            )
+            sheet = _drawn(self._sheet_ends, random)
             photographs = self._tiles.of_sheet(sheet)
             tile = self._tiles.photograph(photographs[int(random.integers(len(photographs)))])
             sheets.append(self._sheet(tile, random))
@@ -223,7 +216,7 @@ class CropSource:
 
 
 @dataclass(frozen=True)
-class SceneCrops:
+class SceneCrops(Opening):
     """Drawn scenes, whose classes are the concepts, for tests and the TOY recipe.
 
     Beside each is the scene once more, named by the class that most of it has.
@@ -232,15 +225,8 @@ class SceneCrops:
     scenes: Scenes = field(default_factory=Scenes)
     workers: Workers = field(default_factory=Workers)
 
-    def open(self, *, batch_size: int, seed: int, max_bad_fraction: float) -> Loader:
-        return Loader(
-            SceneSource(self.scenes),
-            workers=self.workers.number,
-            kind=self.workers.kind,
-            batch_size=batch_size,
-            seed=seed,
-            max_bad_fraction=max_bad_fraction,
-        )
+    def source(self) -> SceneSource:
+        return SceneSource(self.scenes)
 
 
 class SceneSource:
@@ -281,6 +267,11 @@ def kept_aside(key: str) -> bool:
 
 def channels_first(image: Pixels) -> Pixels:
     return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _drawn(ends: NDArray[np.float64], random: np.random.Generator) -> int:
+    """One of several, by the running sum of how likely each is."""
+    return min(int(np.searchsorted(ends, random.random(), side="right")), len(ends) - 1)
 
 
 def _start(length: int, side: float, random: np.random.Generator) -> float:

@@ -23,9 +23,20 @@ from lexiseg.data.storage.shards import Shard, find_shards, parse_object
 from lexiseg.errors import BadSample, DataError
 from lexiseg.files import digest
 
-__all__ = ["IGNORE", "MaskedClass", "MaskedPhotograph", "MaskedSet", "held_out", "read_masked"]
+__all__ = [
+    "IGNORE",
+    "LAST_THING",
+    "THINGS_ALONE",
+    "MaskedClass",
+    "MaskedPhotograph",
+    "MaskedSet",
+    "held_out",
+    "read_masked",
+]
 
 IGNORE = 255
+THINGS_ALONE = "coco-train2017-things"  # the shard where all things are marked, and nothing else
+LAST_THING = 90  # of COCO's ids; MSRC has things that COCO does not mark
 
 Part = Literal["train", "held_out", "all"]
 

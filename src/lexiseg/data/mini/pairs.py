@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lexiseg.data.mini.canvas import MOST_CELLS, Layouts, Pixels, compose, crop_around, fit
-from lexiseg.data.mini.masked import IGNORE, MaskedPhotograph, read_masked
+from lexiseg.data.mini.masked import IGNORE, LAST_THING, THINGS_ALONE, MaskedPhotograph, read_masked
 from lexiseg.data.mini.sheets import read_sheets
 from lexiseg.data.pairs.lexicon import PLURALS
 from lexiseg.errors import DataError
@@ -42,9 +42,6 @@ ABSENT = -2  # nothing that can be counted: the annotators of this photograph ma
 # and ABSENT - 1 - C means "not concept C": it is outside the box around the photograph's object
 
 Visible = NDArray[np.bool_]
-
-_THINGS_ALONE = "coco-train2017-things"  # the shard where all things are marked, and nothing else
-_LAST_THING = 90  # of COCO's ids; MSRC has things that COCO does not mark
 
 _FORMS = (
     "a photo of {}.",
@@ -143,7 +140,7 @@ class MiniPairs:
         self._ranges = [self._tiles.of_sheet(sheet) for sheet in range(len(self._tiles.sheets))]
         self.concepts, self._concept_of_sheet = self._merge()
         self._countable = [kind.thing for kind in self._masked.classes]
-        self.things = tuple(at for at, kind in enumerate(self._masked.classes) if kind.thing and kind.id <= _LAST_THING)
+        self.things = tuple(at for at, kind in enumerate(self._masked.classes) if kind.thing and kind.id <= LAST_THING)
         # the root of the count: 500 photographs of a class count more than 30, but not 16 times as much
         weight = np.sqrt([len(photographs) for photographs in self._ranges])
         self._sheet_ends = np.cumsum(weight / weight.sum())
@@ -264,7 +261,7 @@ class MiniPairs:
             concepts = self._named(labels[visible])
             if concepts:
                 image = fit(photograph.image(), box, shape, mirror=mirror)
-                unknown = np.int16(ABSENT if photograph.key.startswith(_THINGS_ALONE) else NOTHING)
+                unknown = np.int16(ABSENT if photograph.key.startswith(THINGS_ALONE) else NOTHING)
                 known = np.where(labels == IGNORE, unknown, labels.astype(np.int16))
                 return _Piece(image, known, concepts, exact=True)
 

@@ -1,6 +1,6 @@
 """Makes and keeps the superpixels of training pictures.
 
-Makes the superpixels of training pictures in the processes that prepare samples, and keeps them in a folder.
+The processes that prepare samples make them; a folder keeps them.
 """
 
 from __future__ import annotations
